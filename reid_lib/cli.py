@@ -1,0 +1,175 @@
+"""The command `reid`: a few lines over the functions that the notebooks call."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import yaml
+
+from reid_lib.config import load_preset
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `reid ARGUMENTS`; returns the exit status (0 done, 1 failed, 2 wrong input)."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return arguments.run(arguments) or 0
+    except (ValueError, OSError) as error:
+        print(f"reid {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    except FloatingPointError as error:
+        print(f"reid {arguments.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def _check(arguments) -> int:
+    from reid_lib.dataset import check
+
+    report = check(arguments.folder)
+    print(report)
+    return 2 if report.errors else 0
+
+
+def _synth(arguments) -> None:
+    from reid_lib.synthetic import write_dataset
+
+    write_dataset(arguments.folder, arguments.persons, arguments.seed, progress=True)
+
+
+def _resolve(arguments) -> None:
+    """Everything that can fail before training fails here; the complete configs are written."""
+    from reid_lib.dataset import check, read_pku
+    from reid_lib.runs import write_json
+    from reid_lib.training import data_folder, resolve
+
+    preset = _preset(arguments)
+    folder = data_folder(preset, arguments.root / "data", progress=True)
+    report = check(folder)
+    if report.errors:
+        raise ValueError(f"{folder} has faults that would falsify scores:\n{report}")
+    index = read_pku(folder)
+    configs = {}
+    for row in preset.rows:
+        for split in preset.splits:
+            config, _ = resolve(preset, row.row, split, index)
+            configs[f"{row.row}/split-{split}"] = config.model_dump(mode="json")
+    write_json(arguments.out, configs)
+    print(report)
+
+
+def _train(arguments) -> None:
+    from reid_lib.dataset import load_pixels, read_pku
+    from reid_lib.runs import run_folder
+    from reid_lib.training import data_folder, fit, resolve
+
+    preset = _preset(arguments)
+    index = read_pku(data_folder(preset, arguments.root / "data", progress=True))
+    config, weights = resolve(preset, arguments.row, arguments.split, index)
+    folder = arguments.out or run_folder(
+        arguments.root / "results", preset, arguments.row, arguments.split
+    )
+    pixels = load_pixels(index, config.image_size)
+    run = fit(
+        config, index, pixels, folder, weights, "lines", len(preset.rows) * len(preset.splits)
+    )
+    print(json.dumps(run.metrics["test"], indent=2))
+
+
+def _notebook(arguments) -> None:
+    from reid_lib.execute import run_notebook
+
+    parameters = {}
+    for assignment in arguments.parameter:
+        name, sign, value = assignment.partition("=")
+        if not sign:
+            raise ValueError(f"parameter {assignment!r} is not of the form name=value")
+        parameters[name] = yaml.safe_load(value) if value else ""
+    run_notebook(arguments.notebook, arguments.executed, parameters)
+
+
+def _summary(arguments) -> None:
+    from reid_lib.report import summary
+
+    print(summary(_preset(arguments), arguments.root))
+
+
+def _records(arguments) -> None:
+    from reid_lib.report import collect_records
+
+    for path in collect_records(arguments.results, arguments.out):
+        print(path)
+
+
+def _preset(arguments):
+    splits = [int(s) for s in arguments.splits.split(",")] if arguments.splits else None
+    return load_preset(
+        arguments.preset,
+        data=arguments.data,
+        weights=arguments.weights,
+        splits=splits,
+        name=arguments.name,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="reid", description="Companion to 'What Makes You Look Like You'"
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name, run, text):
+        added = commands.add_parser(name, help=text, description=text)
+        added.set_defaults(run=run)
+        return added
+
+    def takes_preset(added):
+        added.add_argument("preset", metavar="PRESET", help="a name in presets/, or a .yaml file")
+        added.add_argument("--data", help="folder of images, instead of the preset's")
+        added.add_argument(
+            "--weights", help="weights file, or a folder with torchvision's file names"
+        )
+        added.add_argument("--splits", help="which splits, such as 0,1,2")
+        added.add_argument("--name", help="where results and figures go (the preset's name)")
+        added.add_argument(
+            "--root", type=Path, default=Path(), help="holds data/, results/, figures/"
+        )
+
+    added = command(
+        "check", _check, "say what a folder of images holds, and every fault by file name"
+    )
+    added.add_argument("folder", metavar="DIR")
+
+    added = command("synth", _synth, "draw embedded pedestrians in PKU-ReID's layout")
+    added.add_argument("folder", metavar="DIR", type=Path)
+    added.add_argument("--persons", type=int, default=114)
+    added.add_argument("--seed", type=int, default=0)
+
+    added = command("resolve", _resolve, "check a preset, its data and weights before any training")
+    takes_preset(added)
+    added.add_argument(
+        "--out", type=Path, required=True, help="where the complete configs go (JSON)"
+    )
+
+    added = command("train", _train, "train one row of a preset on one split")
+    takes_preset(added)
+    added.add_argument("--row", required=True)
+    added.add_argument("--split", type=int, default=0)
+    added.add_argument("--out", type=Path, help="run folder (results/<preset>/<row>/split-<k>)")
+
+    added = command("notebook", _notebook, "execute one notebook headless")
+    added.add_argument("notebook", type=Path)
+    added.add_argument("executed", type=Path)
+    added.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
+
+    added = command(
+        "summary", _summary, "where to look, how long it took, scores beside the expected"
+    )
+    takes_preset(added)
+
+    added = command(
+        "records", _records, "copy each finished run's config and scores into small records"
+    )
+    added.add_argument("results", type=Path, nargs="+", help="folders of run folders")
+    added.add_argument("--out", type=Path, required=True)
+    return parser

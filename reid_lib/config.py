@@ -1,0 +1,233 @@
+"""What to run: the settings of Table 1, one run's configuration, and presets read from YAML."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+PRESETS = Path(__file__).resolve().parent.parent / "presets"
+
+# The settings of Table 1 and what each implies; a row may change a weight, but not which terms act.
+SETTINGS = {
+    "htri": {"batches": "pk", "beta": 0.0, "gamma": 0.0},
+    "set1": {"batches": "random", "beta": 0.0, "gamma": 0.0},
+    "set2": {"batches": "random", "beta": 5e-5, "gamma": 0.0},
+    "set3": {"batches": "random", "beta": 5e-5, "gamma": 1e-6},
+}
+
+# Table 1 of the paper, in percent: 57 persons to train, 57 to test.
+PAPER_TABLE = {
+    "resnet50_htri": {
+        "rank-1": 55.3,
+        "rank-5": 78.3,
+        "rank-10": 86.0,
+        "rank-20": 93.2,
+        "mAP": 47.7,
+    },
+    "resnet18_htri": {
+        "rank-1": 66.9,
+        "rank-5": 85.5,
+        "rank-10": 93.6,
+        "rank-20": 97.8,
+        "mAP": 55.6,
+    },
+    "set1": {"rank-1": 67.3, "rank-5": 87.1, "rank-10": 94.1, "rank-20": 97.4, "mAP": 51.5},
+    "set2": {"rank-1": 70.2, "rank-5": 88.2, "rank-10": 92.8, "rank-20": 96.7, "mAP": 53.5},
+    "set3": {"rank-1": 71.5, "rank-5": 90.8, "rank-10": 95.6, "rank-20": 98.9, "mAP": 56.8},
+}
+PAPER_PERSONS = 114
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RunConfig(_Frozen):
+    """Every value that decides one run's result; defaults are the paper's, or our reading.
+
+    A row of a preset states any of these.  `data_sha256`, `weights_sha256` and the resolved
+    `precision` are filled in before training, so that two equal configs mean the same run.
+    """
+
+    row: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    setting: Literal["htri", "set1", "set2", "set3"]
+    backbone: str = "resnet18"
+    start: Literal["imagenet", "random", "file"] = "imagenet"
+    split: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0)
+
+    epochs: int = Field(300, ge=1)
+    batch_size: int = Field(32, ge=2)
+    lr: float = Field(2e-4, gt=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    weight_decay: float = Field(5e-4, ge=0)
+
+    beta: float = Field(ge=0)
+    gamma: float = Field(ge=0)
+    sr_reduction: Literal["mean", "sum"] = "mean"
+    centres: Literal["memory", "batch", "all"] = "memory"
+    centres_gradient: bool = False
+    persons_in_sums: Literal["all", "batch"]
+    memory_start: Literal["encoded", "empty"] = "encoded"
+    memory_update: Literal["before", "after"] = "before"
+
+    margin: float = Field(0.3, ge=0)
+    triplet_distance: Literal["euclidean", "squared"] = "euclidean"
+    triplet_normalise: bool = False
+    batches: Literal["random", "pk"]
+    images_per_person: int = Field(4, ge=2)
+
+    flip: bool = True
+    crop: Literal["pad", "enlarge", "none"] = "pad"
+    crop_pad: int = Field(5, ge=0, description="pixels on each side, for crop: pad")
+    crop_enlarge: float = Field(1.125, ge=1, description="factor, for crop: enlarge")
+    image_size: tuple[int, int] | None = Field(None, description="height, width; null: as stored")
+
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    score_last: int = Field(1, ge=1, description="how many of the last epochs are scored")
+
+    data_sha256: str = ""
+    weights_sha256: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_setting(cls, values: dict) -> dict:
+        implied = SETTINGS.get(values.get("setting"), {})
+        sums = {"persons_in_sums": "batch" if values.get("centres") == "batch" else "all"}
+        return {**sums, **implied, **values}
+
+    @model_validator(mode="after")
+    def _agree(self):
+        if self.beta and self.setting in ("htri", "set1"):
+            raise ValueError(f"setting {self.setting} has no compact loss, but beta is {self.beta}")
+        if self.gamma and self.setting != "set3":
+            raise ValueError(
+                f"setting {self.setting} has no scatter loss, but gamma is {self.gamma}"
+            )
+        if self.setting == "htri" and self.batches != "pk":
+            raise ValueError("the triplet loss needs several images a person: batches must be 'pk'")
+        if self.batches == "pk" and self.batch_size % self.images_per_person:
+            raise ValueError(
+                f"batch_size {self.batch_size} is no multiple of images_per_person "
+                f"{self.images_per_person}"
+            )
+        if self.centres == "batch" and self.persons_in_sums == "all":
+            raise ValueError(
+                "centres: batch knows only the batch's persons; persons_in_sums: batch"
+            )
+        if self.centres_gradient and self.centres != "batch":
+            raise ValueError("a gradient reaches the centres only where they come from the batch")
+        if self.score_last > self.epochs:
+            raise ValueError(f"score_last is {self.score_last}, but there are {self.epochs} epochs")
+        return self
+
+    def digest(self) -> str:
+        """Twelve hexadecimal digits of the SHA-256 of all values."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+class Embedded(_Frozen):
+    """The embedded pedestrians: how many, and which."""
+
+    persons: int = Field(ge=4)
+    seed: int = Field(0, ge=0)
+
+
+class Preset(_Frozen):
+    """A purpose: the data, the splits, and the rows of its table.
+
+    `name` is the folder of its results and figures; `data` is a folder, or the embedded data.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    title: str
+    data: Embedded | Path | None
+    weights: Path | None = None
+    splits: tuple[int, ...] = Field((0,), min_length=1)
+    rows: tuple[RunConfig, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _distinct(self):
+        for what, values in (
+            ("row", [r.row for r in self.rows]),
+            ("split", list(self.splits)),
+        ):
+            twice = sorted({v for v in values if values.count(v) > 1})
+            if twice:
+                raise ValueError(f"{what} {twice[0]!r} stands twice")
+        return self
+
+    def row(self, name: str) -> RunConfig:
+        """The row called `name`; ValueError with the known names otherwise."""
+        for row in self.rows:
+            if row.row == name:
+                return row
+        known = ", ".join(r.row for r in self.rows)
+        raise ValueError(f"preset {self.name} has no row {name!r}; its rows: {known}")
+
+
+def load_preset(
+    preset: str,
+    *,
+    data: str | Path | None = None,
+    weights: str | Path | None = None,
+    splits: tuple[int, ...] | list[int] | None = None,
+    name: str | None = None,
+) -> Preset:
+    """Read a preset and put the user's parameters over it.
+
+    Args:
+        preset: a name in `presets/`, or the path of a YAML file.
+        data: a folder of images, instead of the preset's own data.
+        weights: a weights file, or a folder of files under torchvision's names.
+        splits: which splits, instead of the preset's own.
+        name: where results and figures go, instead of the preset's name.
+    Returns:
+        The preset; each row holds the recipe shared by all rows with its own values over it.
+    Raises:
+        ValueError: no such preset, an unknown key, or a value that is not allowed, each by name.
+    """
+    path = Path(preset) if str(preset).endswith((".yaml", ".yml")) else PRESETS / f"{preset}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
+        raise ValueError(f"no preset {str(preset)!r}; known: {known}, or the path of a .yaml file")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path.name} is not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} holds no mapping; expected title, data, recipe, rows")
+    recipe = content.pop("recipe", None) or {}
+    rows = content.pop("rows", None) or []
+    if not isinstance(recipe, dict) or not all(isinstance(row, dict) for row in rows):
+        raise ValueError(f"{path.name}: recipe must be a mapping and rows a list of mappings")
+    content = {"name": name or path.stem, **content}
+    if data:
+        content["data"] = Path(data).expanduser().resolve()
+    if weights:
+        content["weights"] = Path(weights).expanduser().resolve()
+    if splits:
+        content["splits"] = tuple(splits)
+    try:
+        content["rows"] = tuple(RunConfig.model_validate({**recipe, **row}) for row in rows)
+        return Preset.model_validate(content)
+    except ValidationError as error:
+        raise ValueError(_explain(path.name, error)) from None
+
+
+def _explain(file: str, error: ValidationError) -> str:
+    """One line a fault: where it stands, what is wrong, and what was found there."""
+    lines = []
+    for fault in error.errors():
+        place = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"{file}: unknown key {place!r}")
+        elif place:
+            lines.append(f"{file}: {place}: {fault['msg']}, found {fault['input']!r}")
+        else:
+            lines.append(f"{file}: {fault['msg'].removeprefix('Value error, ')}")
+    return "\n".join(lines)

@@ -1,0 +1,46 @@
+"""Run one notebook headless through papermill, its parameters checked first."""
+
+import sys
+from pathlib import Path
+
+import papermill
+from jupyter_client import AsyncKernelManager
+from traitlets import default
+
+
+class SocketKernelManager(AsyncKernelManager):
+    """Talks to its kernel over socket files: kernels that start at once race for TCP ports."""
+
+    @default("transport")
+    def _transport(self) -> str:
+        return "ipc"
+
+
+def run_notebook(notebook: str | Path, executed: str | Path, parameters: dict) -> None:
+    """Execute a notebook and leave the executed copy, with the traceback if a cell fails.
+
+    Args:
+        notebook: with one cell tagged `parameters`; its folder is the working directory.
+        executed: where the executed copy goes.
+        parameters: name -> value, each a name of the parameters cell.
+    Raises:
+        ValueError: the notebook has no such parameter; nothing was run.
+        papermill.PapermillExecutionError: a cell failed.
+    """
+    notebook, executed = Path(notebook), Path(executed)
+    known = papermill.inspect_notebook(str(notebook))
+    unknown = sorted(set(parameters) - set(known))
+    if unknown:
+        raise ValueError(
+            f"{notebook.name} has no parameter {unknown[0]!r}; its parameters: {', '.join(known)}"
+        )
+    executed.parent.mkdir(parents=True, exist_ok=True)
+    papermill.execute_notebook(
+        str(notebook),
+        str(executed),
+        parameters=parameters,
+        cwd=str(notebook.parent),
+        progress_bar=False,
+        stdout_file=sys.stdout,
+        kernel_manager_class=SocketKernelManager,
+    )

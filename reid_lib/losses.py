@@ -1,0 +1,229 @@
+"""Eq. 1 to 4 of the paper, the triplet loss it compares with, and the memory behind its centres.
+
+Symbols: I_{p,i} is the code of person p seen from viewpoint i, Ī_p ("centre") the mean of their
+codes, d_min^p half the distance from Ī_p to the nearest other centre.
+A squared quantity begins `sq_`.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def classification_loss(logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
+    """Softmax cross-entropy (Eq. 1), the only finite reading of KL with a one-hot label.
+
+        L_SR = KL(label || posterior) = -log posterior[label]
+
+    Args:
+        logits: (B, P) float, one score a training person.
+        labels: (B,) int in [0, P).
+        reduction: "mean" or "sum" over the batch; the paper leaves it open.
+    Returns:
+        A scalar.
+    Raises:
+        ValueError: shapes disagree, a label outside [0, P), or an unknown reduction.
+    """
+    _check_labels(logits, labels, "logits")
+    _check_rows(labels, logits.shape[1], "classes")
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"reduction is {reduction!r}; expected 'mean' or 'sum'")
+    return F.cross_entropy(logits, labels, reduction=reduction)
+
+
+def compact_loss(codes: Tensor, labels: Tensor, centres: Tensor) -> Tensor:
+    """Charge each code that lies outside its person's sphere (Eq. 2).
+
+        L_CL = 1/2 sum_{p,i} max(0, ||I_{p,i} - Ī_p||^2 - (d_min^p)^2)
+
+    Args:
+        codes: (B, D) float, the inherent codes I.
+        labels: (B,) int, the row of `centres` that each code belongs to.
+        centres: (P, D) float, P >= 2; a gradient flows into them if they carry one.
+    Returns:
+        A scalar, summed (not averaged) over the batch, as the size of the paper's beta implies.
+    Raises:
+        ValueError: shapes disagree, a label has no centre, or P < 2.
+    """
+    _check_centres(codes, labels, centres)
+    sq_dist = (codes - centres[labels]).square().sum(1)  # ||I_{p,i} - Ī_p||^2
+    return 0.5 * F.relu(sq_dist - sq_radii(centres)[labels]).sum()
+
+
+def scatter_loss(codes: Tensor, labels: Tensor, centres: Tensor) -> Tensor:
+    """Sum the squared distances from each code to every other person's centre (Eq. 3).
+
+        L_SL = 1/2 sum_{p,i} sum_{j != p} ||I_{p,i} - Ī_j||^2
+
+    Args:
+        codes: (B, D) float, the inherent codes I.
+        labels: (B,) int, the row of `centres` that each code belongs to.
+        centres: (P, D) float, P >= 2; a gradient flows into them if they carry one.
+    Returns:
+        A scalar, summed (not averaged) over the batch; Eq. 4 subtracts it.
+    Raises:
+        ValueError: shapes disagree, a label has no centre, or P < 2.
+    """
+    _check_centres(codes, labels, centres)
+    # Distances from differences, not from norms and products, which cancel far from the origin.
+    dist = torch.cdist(codes, centres, compute_mode="donot_use_mm_for_euclid_dist")
+    own = F.one_hot(labels, centres.shape[0]).bool()
+    return 0.5 * dist.masked_fill(own, 0).square().sum()
+
+
+def total_loss(l_sr: Tensor, l_cl: Tensor, l_sl: Tensor, beta: float, gamma: float) -> Tensor:
+    """Combine the three losses (Eq. 4): L = L_SR + beta L_CL - gamma L_SL.
+
+    Args:
+        l_sr: scalar, Eq. 1.
+        l_cl: scalar, Eq. 2.
+        l_sl: scalar, Eq. 3.
+        beta: weight of the compact loss; the paper's is 5e-5.
+        gamma: weight of the scatter loss; the paper's is 1e-6.
+    Returns:
+        A scalar.  It has no lower bound for gamma > 0: ever larger codes are rewarded.
+    Raises:
+        ValueError: beta or gamma is negative.
+    """
+    if beta < 0 or gamma < 0:
+        raise ValueError(f"beta is {beta} and gamma is {gamma}; neither may be negative")
+    return l_sr + beta * l_cl - gamma * l_sl
+
+
+def sq_radii(centres: Tensor) -> Tensor:
+    """The squared radius of each person's sphere: d_min^p = 1/2 min_{j != p} ||Ī_p - Ī_j||.
+
+    Args:
+        centres: (P, D) float, P >= 2.
+    Returns:
+        (P,) float, squared distances.
+    Raises:
+        ValueError: fewer than two centres.
+    """
+    if centres.ndim != 2 or centres.shape[0] < 2:
+        raise ValueError(f"centres have shape {tuple(centres.shape)}; expected (P, D) with P >= 2")
+    with (
+        torch.no_grad()
+    ):  # which centre is nearest; its distance is computed with the gradient below
+        dist = torch.cdist(centres, centres, compute_mode="donot_use_mm_for_euclid_dist")
+        nearest = dist.fill_diagonal_(torch.inf).argmin(1)
+    return (centres - centres[nearest]).square().sum(1) / 4  # (d / 2)^2
+
+
+def batch_hard_triplet_loss(
+    codes: Tensor,
+    labels: Tensor,
+    margin: float = 0.3,
+    distance: str = "euclidean",
+    normalise: bool = False,
+) -> Tensor:
+    """The batch-hard triplet loss of Hermans et al. (2017), the paper's baseline.
+
+        mean over anchors a of max(0, margin + max_{same person} d(a, s) - min_{others} d(a, o))
+
+    An anchor without a second image of its person in the batch forms no triplet and is left out.
+
+    Args:
+        codes: (B, D) float.
+        labels: (B,) int, persons.
+        margin: in the unit of `distance`.
+        distance: "euclidean" or "squared".
+        normalise: divide each code by its L2 norm first.
+    Returns:
+        A scalar.
+    Raises:
+        ValueError: shapes disagree, fewer than two persons, no person twice, an unknown distance.
+    """
+    _check_labels(codes, labels, "codes")
+    if distance not in ("euclidean", "squared"):
+        raise ValueError(f"distance is {distance!r}; expected 'euclidean' or 'squared'")
+    same = labels[:, None] == labels[None, :]
+    if same.all():
+        raise ValueError(f"all {len(labels)} codes are of one person; triplets need two or more")
+    anchors = (same.sum(1) > 1).nonzero()[:, 0]
+    if len(anchors) == 0:
+        raise ValueError(
+            f"none of the {len(labels)} codes shares its person with another; "
+            "draw batches of several images a person"
+        )
+    if normalise:
+        codes = F.normalize(codes, dim=1)
+    with torch.no_grad():  # who is hardest; the two distances are computed with the gradient below
+        dist = torch.cdist(codes, codes, compute_mode="donot_use_mm_for_euclid_dist")
+        hardest_same = dist.masked_fill(~same, -1).argmax(1)[anchors]
+        hardest_other = dist.masked_fill(same, torch.inf).argmin(1)[anchors]
+    d_same = _distance(codes[anchors] - codes[hardest_same], distance)
+    d_other = _distance(codes[anchors] - codes[hardest_other], distance)
+    return F.relu(margin + d_same - d_other).mean()
+
+
+def person_centres(codes: Tensor, labels: Tensor, persons: int) -> Tensor:
+    """The mean code of each person.
+
+    Args:
+        codes: (N, D) float.
+        labels: (N,) int in [0, persons).
+        persons: P.
+    Returns:
+        (P, D) float; NaN in the row of a person without a code.
+    """
+    sums = codes.new_zeros(persons, codes.shape[1]).index_add(0, labels, codes)
+    counts = torch.bincount(labels, minlength=persons).to(codes.dtype)
+    return sums / counts[:, None]
+
+
+class CentreMemory:
+    """The latest code of each training image, so that Ī_p is the mean over all views of p.
+
+    The paper computes centres "at the beginning of every batch" without saying from what; the
+    memory gives every view of every person a say at the cost of one look-up.
+
+    Args:
+        labels: (N,) int, the person of each training image.
+        width: D, the length of a code.
+    """
+
+    def __init__(self, labels: Tensor, width: int):
+        self.labels = labels
+        self.persons = int(labels.max()) + 1
+        self.codes = torch.full((len(labels), width), torch.nan, device=labels.device)
+
+    def update(self, images: Tensor, codes: Tensor) -> None:
+        """Replace the codes of `images` (B,) by `codes` (B, D), without their gradient."""
+        self.codes[images] = codes.detach().to(self.codes.dtype)
+
+    def centres(self) -> Tensor:
+        """(P, D) float: each person's mean over the images seen so far, NaN if none was."""
+        seen = ~self.codes[:, 0].isnan()
+        return person_centres(self.codes[seen], self.labels[seen], self.persons)
+
+
+def _distance(difference: Tensor, distance: str) -> Tensor:
+    if distance == "squared":
+        return difference.square().sum(1)
+    return torch.linalg.vector_norm(difference, dim=1)  # its gradient at 0 is 0, not NaN
+
+
+def _check_labels(values: Tensor, labels: Tensor, name: str) -> None:
+    if values.ndim != 2 or labels.shape != values.shape[:1]:
+        raise ValueError(
+            f"{name} have shape {tuple(values.shape)} and labels {tuple(labels.shape)}; "
+            "expected (B, D) and (B,)"
+        )
+    if len(labels) == 0:
+        raise ValueError(f"{name} are empty; expected at least one row")
+
+
+def _check_rows(labels: Tensor, rows: int, name: str) -> None:
+    low, high = labels.aminmax()
+    if low < 0 or high >= rows:
+        raise ValueError(f"labels run from {int(low)} to {int(high)}, but there are {rows} {name}")
+
+
+def _check_centres(codes: Tensor, labels: Tensor, centres: Tensor) -> None:
+    _check_labels(codes, labels, "codes")
+    if centres.ndim != 2 or centres.shape[0] < 2 or centres.shape[1] != codes.shape[1]:
+        raise ValueError(
+            f"centres have shape {tuple(centres.shape)}; expected (P, {codes.shape[1]}) with P >= 2"
+        )
+    _check_rows(labels, centres.shape[0], "centres")

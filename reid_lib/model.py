@@ -1,0 +1,146 @@
+"""A torchvision backbone that yields codes, and a linear classifier on top of them."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor, nn
+
+HEADS = ("fc", "classifier", "head")  # what torchvision calls the layers after the pooling
+
+
+class ReIDNet(nn.Module):
+    """Image to inherent code to one logit a training person.
+
+    The code is the output of global average pooling, which the paper calls pool5: 512 numbers for
+    ResNet-18, 2,048 for ResNet-50.
+
+    Args:
+        backbone: the name of a torchvision classification model that pools globally.
+        persons: P, how many persons the classifier tells apart.
+        seed: of the random initial weights; global random state is left as it was.
+    Raises:
+        ValueError: torchvision has no such model, or it has no global average pooling.
+    """
+
+    def __init__(self, backbone: str, persons: int, seed: int = 0):
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.backbone = _headless(backbone)
+            self.width = _width(self.backbone, backbone)
+            self.classifier = nn.Linear(self.width, persons)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 3, H, W) float to codes (B, D) and logits (B, P)."""
+        codes = self.backbone(images)
+        return codes, self.classifier(codes)
+
+
+def find_weights(backbone: str, weights: Path | None) -> Path:
+    """The file of ImageNet weights for a backbone: the user's, one on disk, or a download.
+
+    Args:
+        backbone: a torchvision model.
+        weights: a file, a folder that holds files under torchvision's names, or None.
+    Returns:
+        The path of a file that exists.
+    Raises:
+        ValueError: there is none; it says which file was wanted, where it looked, how to get it.
+    """
+    entry = _imagenet_weights(backbone)
+    name = Path(entry.url).name
+    if weights is not None:
+        found = weights / name if weights.is_dir() else weights
+        if found.is_file():
+            return found
+        raise ValueError(
+            f"no ImageNet weights for {backbone}: looked for {found}. "
+            f"Download {entry.url} and name the file, or its folder, as WEIGHTS."
+        )
+    cache = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if not cache.is_file():
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(entry.url, cache, name.rsplit("-")[-1].split(".")[0])
+        except (OSError, RuntimeError) as error:
+            raise ValueError(
+                f"no ImageNet weights for {backbone}: looked for {cache} and could not download "
+                f"{entry.url} ({error}). Download that file by other means and name it, or its "
+                "folder, as WEIGHTS."
+            ) from None
+    return cache
+
+
+def load_weights(net: ReIDNet, file: Path) -> None:
+    """Put a state dict of the backbone into `net`; the head of the file, if any, is left out.
+
+    Args:
+        net: changed in place.
+        file: a torch archive or safetensors, with torchvision's keys or those that a run saved.
+    Raises:
+        ValueError: the file is no archive of tensors, a tensor is missing, or its shape differs.
+    """
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(file)
+        else:
+            state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch, pickle, zipfile and safetensors each raise their own
+        raise ValueError(f"{file} cannot be read as weights ({error})") from None
+    own = net.backbone.state_dict()
+    state = {key.removeprefix("backbone."): value for key, value in state.items()}
+    # num_batches_tracked is only a counter; older files lack it.
+    missing = sorted(k for k in own.keys() - state.keys() if not k.endswith("num_batches_tracked"))
+    differ = sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
+    if missing or differ:
+        raise ValueError(
+            f"{file} does not fit: {len(missing)} tensors missing {missing[:3]}, "
+            f"{len(differ)} of another shape {differ[:3]}; is it of another backbone?"
+        )
+    net.backbone.load_state_dict({k: state[k] for k in own.keys() & state.keys()}, strict=False)
+
+
+def sha256(file: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _headless(backbone: str) -> nn.Module:
+    if backbone not in torchvision.models.list_models(module=torchvision.models):
+        raise ValueError(f"torchvision has no classification model {backbone!r}")
+    options = {"aux_logits": False} if backbone in ("googlenet", "inception_v3") else {}
+    net = torchvision.models.get_model(backbone, weights=None, **options)
+    head = next((name for name in HEADS if hasattr(net, name)), None)
+    if head is None:
+        raise ValueError(f"{backbone} has no global average pooling before its head; try a ResNet")
+    setattr(net, head, _GlobalPool())
+    if isinstance(getattr(net, "avgpool", None), nn.AdaptiveAvgPool2d):
+        net.avgpool = nn.AdaptiveAvgPool2d(1)  # VGG and AlexNet pool to 7 x 7
+    return net
+
+
+class _GlobalPool(nn.Module):
+    """Stands where the head stood: pools what is not pooled yet, and hands the rest through."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3)) if x.ndim == 4 else x
+
+
+@torch.no_grad()
+def _width(net: nn.Module, backbone: str) -> int:
+    try:
+        width = net.eval()(torch.zeros(1, 3, 128, 64)).shape[1]
+    except RuntimeError as error:
+        raise ValueError(f"{backbone} takes no image of 128 x 64 pixels ({error})") from None
+    net.train()
+    return width
+
+
+def _imagenet_weights(backbone: str):
+    entries = torchvision.models.get_model_weights(backbone)
+    return next((e for e in entries if e.name == "IMAGENET1K_V1"), entries.DEFAULT)

@@ -1,0 +1,276 @@
+"""Eq. 1 to 4 and the triplet loss against values worked by hand, slow loops and a named peer."""
+
+import math
+
+import pytest
+import torch
+from pytorch_metric_learning.distances import LpDistance
+from pytorch_metric_learning.losses import TripletMarginLoss
+from pytorch_metric_learning.miners import BatchHardMiner
+from pytorch_metric_learning.reducers import MeanReducer
+
+from reid_lib.losses import (
+    CentreMemory,
+    batch_hard_triplet_loss,
+    classification_loss,
+    compact_loss,
+    person_centres,
+    scatter_loss,
+    sq_radii,
+    total_loss,
+)
+
+GEOMETRIC = [compact_loss, scatter_loss]
+
+
+@pytest.fixture
+def case():
+    """12 codes of 4 persons in 5 dimensions, centres of their own, in float64."""
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randn(12, 5, dtype=torch.float64, generator=generator)
+    centres = torch.randn(4, 5, dtype=torch.float64, generator=generator)
+    labels = torch.arange(4).repeat(3)[torch.randperm(12, generator=generator)]
+    return codes, labels, centres
+
+
+def slow_compact(codes, labels, centres):
+    total = 0.0
+    for code, p in zip(codes.tolist(), labels.tolist(), strict=True):
+        own = centres[p].tolist()
+        d_min = min(math.dist(own, c.tolist()) for j, c in enumerate(centres) if j != p) / 2
+        total += max(0.0, math.dist(code, own) ** 2 - d_min**2)
+    return total / 2
+
+
+def slow_scatter(codes, labels, centres):
+    total = 0.0
+    for code, p in zip(codes.tolist(), labels.tolist(), strict=True):
+        total += sum(math.dist(code, c.tolist()) ** 2 for j, c in enumerate(centres) if j != p)
+    return total / 2
+
+
+def slow_triplet(codes, labels, margin, square=False):
+    total, anchors = 0.0, 0
+    for a, (code, p) in enumerate(zip(codes.tolist(), labels.tolist(), strict=True)):
+        dist = [math.dist(code, other) ** (2 if square else 1) for other in codes.tolist()]
+        same = [d for i, d in enumerate(dist) if labels[i] == p and i != a]
+        if same:
+            other = [d for i, d in enumerate(dist) if labels[i] != p]
+            total, anchors = total + max(0.0, margin + max(same) - min(other)), anchors + 1
+    return total / anchors
+
+
+# --- values worked by hand ---
+
+
+def test_compact_loss_charges_only_what_leaves_the_sphere():
+    centres = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 10.0]])  # d_min: 2, 2, 5
+    codes = torch.tensor([[3.0, 0.0], [1.0, 0.0], [0.0, 17.0]])  # outside by 9 - 4, inside, 49 - 25
+    loss = compact_loss(codes, torch.tensor([0, 0, 2]), centres)
+    assert loss.item() == pytest.approx((5 + 0 + 24) / 2)
+
+
+def test_radius_is_half_the_distance_to_the_nearest_other_centre():
+    centres = torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 10.0]])
+    assert sq_radii(centres).sqrt().tolist() == [2.0, 2.0, 5.0]
+
+
+def test_scatter_loss_sums_over_every_other_centre_but_the_own():
+    centres = torch.tensor([[100.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
+    codes = torch.zeros(1, 2)
+    assert scatter_loss(codes, torch.tensor([0]), centres).item() == pytest.approx((1 + 4) / 2)
+
+
+def test_total_loss_subtracts_the_scatter_loss():
+    one, two, three = torch.tensor(1.0), torch.tensor(2.0), torch.tensor(3.0)
+    assert total_loss(one, two, three, beta=0.5, gamma=0.1).item() == pytest.approx(1.7)
+
+
+def test_classification_loss_is_the_divergence_of_posterior_from_label():
+    logits = torch.tensor([[0.0, math.log(3.0)], [0.0, 0.0]])
+    labels = torch.tensor([1, 0])
+    expected = -math.log(0.75) - math.log(0.5)
+    assert classification_loss(logits, labels).item() == pytest.approx(expected / 2)
+    assert classification_loss(logits, labels, "sum").item() == pytest.approx(expected)
+
+
+def test_triplet_loss_of_four_points_on_a_line():
+    codes = torch.tensor([[0.0], [1.0], [3.0], [3.5]])
+    # anchors: 0.3+1-3 < 0, 0.3+1-2 < 0, 0.3+0.5-2 < 0, 0.3+0.5-2.5 < 0; with margin 2: 0, 1, 0.5, 0
+    labels = torch.tensor([0, 0, 1, 1])
+    assert batch_hard_triplet_loss(codes, labels).item() == 0
+    assert batch_hard_triplet_loss(codes, labels, margin=2.0).item() == pytest.approx(1.5 / 4)
+
+
+# --- slow loops and a peer as oracles ---
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("persons", [2, 3, 9])
+def test_losses_equal_the_slow_loops(seed, persons):
+    generator = torch.Generator().manual_seed(seed)
+    codes = 3 * torch.randn(16, 6, dtype=torch.float64, generator=generator)
+    centres = torch.randn(persons, 6, dtype=torch.float64, generator=generator)
+    labels = torch.randint(persons, (16,), generator=generator)
+    arguments = codes, labels, centres
+    assert compact_loss(*arguments).item() == pytest.approx(slow_compact(*arguments), rel=1e-12)
+    assert scatter_loss(*arguments).item() == pytest.approx(slow_scatter(*arguments), rel=1e-12)
+    if labels.unique().numel() > 1:
+        for distance in ("euclidean", "squared"):
+            fast = batch_hard_triplet_loss(codes, labels, 0.3, distance).item()
+            slow = slow_triplet(codes, labels, 0.3, square=distance == "squared")
+            assert fast == pytest.approx(slow, rel=1e-12)
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize("power", [1, 2])
+def test_triplet_loss_and_gradient_equal_pytorch_metric_learning(normalise, power):
+    generator = torch.Generator().manual_seed(3)
+    ours = torch.randn(32, 16, generator=generator, dtype=torch.float64).requires_grad_()
+    theirs = ours.detach().clone().requires_grad_()
+    labels = torch.arange(8).repeat_interleave(4)
+    distance = LpDistance(normalize_embeddings=normalise, power=power)
+    peer = TripletMarginLoss(margin=0.3, distance=distance, reducer=MeanReducer())
+    expected = peer(theirs, labels, BatchHardMiner(distance=distance)(theirs, labels))
+    name = "squared" if power == 2 else "euclidean"
+    found = batch_hard_triplet_loss(ours, labels, 0.3, name, normalise)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-9)
+    found.backward()
+    expected.backward()
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-6, atol=1e-9)
+
+
+def test_scatter_gradient_is_pure_expansion(case):
+    codes, labels, centres = case
+    codes.requires_grad_()
+    scatter_loss(codes, labels, centres).backward()
+    others = torch.stack([centres.sum(0) - centres[p] for p in labels])
+    torch.testing.assert_close(codes.grad, (len(centres) - 1) * codes.detach() - others)
+
+
+# --- properties ---
+
+
+@pytest.mark.parametrize("loss", GEOMETRIC)
+def test_the_order_of_the_batch_and_the_names_of_persons_do_not_matter(case, loss):
+    codes, labels, centres = case
+    generator = torch.Generator().manual_seed(1)
+    order, names = (torch.randperm(n, generator=generator) for n in (len(codes), len(centres)))
+    renamed = torch.empty_like(centres)
+    renamed[names] = centres
+    expected = loss(codes, labels, centres)
+    torch.testing.assert_close(loss(codes[order], labels[order], centres), expected)
+    torch.testing.assert_close(loss(codes, names[labels], renamed), expected)
+
+
+@pytest.mark.parametrize("loss", GEOMETRIC)
+def test_only_the_geometry_counts(case, loss):
+    codes, labels, centres = case
+    generator = torch.Generator().manual_seed(2)
+    rotation = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64, generator=generator))[0]
+    shift = torch.randn(5, dtype=torch.float64, generator=generator)
+    expected = loss(codes, labels, centres)
+    torch.testing.assert_close(loss(codes @ rotation, labels, centres @ rotation), expected)
+    torch.testing.assert_close(loss(codes + shift, labels, centres + shift), expected)
+    torch.testing.assert_close(loss(3 * codes, labels, 3 * centres), 9 * expected)
+
+
+@pytest.mark.parametrize("loss", GEOMETRIC)
+def test_doubling_the_batch_doubles_a_sum(case, loss):
+    codes, labels, centres = case
+    doubled = loss(codes.repeat(2, 1), labels.repeat(2), centres)
+    torch.testing.assert_close(doubled, 2 * loss(codes, labels, centres))
+
+
+@pytest.mark.parametrize("loss", GEOMETRIC)
+def test_gradients_are_right_with_and_without_a_gradient_through_the_centres(case, loss):
+    codes, labels, centres = case
+    codes.requires_grad_()
+    assert torch.autograd.gradcheck(lambda c: loss(c, labels, centres), (codes,))
+    centres.requires_grad_()
+    assert torch.autograd.gradcheck(lambda c, m: loss(c, labels, m), (codes, centres))
+    assert torch.autograd.gradcheck(
+        lambda c: loss(c, labels, person_centres(c, labels, 4)), (codes,)
+    )
+
+
+def test_triplet_gradient_is_right(case):
+    codes, labels, _ = case
+    assert torch.autograd.gradcheck(
+        lambda c: batch_hard_triplet_loss(c, labels, 2.0), (codes.requires_grad_(),)
+    )
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "squared"])
+def test_equal_codes_give_finite_gradients(distance):
+    codes = torch.ones(4, 3, requires_grad=True)
+    labels = torch.tensor([0, 0, 1, 1])
+    centres = torch.ones(2, 3, requires_grad=True)
+    loss = batch_hard_triplet_loss(codes, labels, 0.3, distance)
+    assert loss.item() == pytest.approx(0.3)
+    (loss + compact_loss(codes, labels, centres) + scatter_loss(codes, labels, centres)).backward()
+    assert codes.grad.isfinite().all() and centres.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("loss, slow", [(compact_loss, slow_compact), (scatter_loss, slow_scatter)])
+def test_codes_far_from_the_origin_do_not_cancel(loss, slow):
+    generator = torch.Generator().manual_seed(4)
+    labels = torch.arange(3).repeat(4)
+    centres = 1000 + torch.randn(3, 8, generator=generator)
+    codes = centres[labels] + torch.randn(12, 8, generator=generator)
+    expected = slow(codes.double(), labels, centres.double())
+    assert loss(codes, labels, centres).item() == pytest.approx(expected, rel=1e-4)
+
+
+# --- centres ---
+
+
+def test_person_centres_are_means_and_nan_without_an_image():
+    codes = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 5.0]])
+    centres = person_centres(codes, torch.tensor([0, 0, 2]), 3)
+    assert centres[0].tolist() == [2.0, 3.0]
+    assert centres[1].isnan().all()
+    assert centres[2].tolist() == [5.0, 5.0]
+
+
+def test_memory_holds_the_latest_code_of_each_image_without_its_gradient():
+    memory = CentreMemory(torch.tensor([0, 0, 1]), width=2)
+    assert memory.centres().isnan().all()
+    first = torch.tensor([[1.0, 1.0], [3.0, 3.0], [5.0, 5.0]], requires_grad=True)
+    memory.update(torch.arange(3), first)
+    assert memory.centres().tolist() == [[2.0, 2.0], [5.0, 5.0]]
+    memory.update(torch.tensor([1]), torch.tensor([[7.0, 7.0]]))
+    assert memory.centres().tolist() == [[4.0, 4.0], [5.0, 5.0]]
+    assert not memory.centres().requires_grad
+
+
+# --- bad input ---
+
+
+@pytest.mark.parametrize("loss", GEOMETRIC)
+def test_bad_input_is_refused_by_name(case, loss):
+    codes, labels, centres = case
+    with pytest.raises(ValueError, match=r"P >= 2"):
+        loss(codes, labels * 0, centres[:1])
+    with pytest.raises(ValueError, match=r"labels run from 0 to 3, but there are 3 centres"):
+        loss(codes, labels, centres[:3])
+    with pytest.raises(ValueError, match=r"labels \(11,\)"):
+        loss(codes, labels[1:], centres)
+    with pytest.raises(ValueError, match=r"\(P, 5\)"):
+        loss(codes, labels, centres[:, :4])
+    with pytest.raises(ValueError, match=r"empty"):
+        loss(codes[:0], labels[:0], centres)
+
+
+def test_bad_triplets_weights_and_options_are_refused_by_name(case):
+    codes, labels, _ = case
+    with pytest.raises(ValueError, match="one person"):
+        batch_hard_triplet_loss(codes, labels * 0)
+    with pytest.raises(ValueError, match="none of the 12 codes"):
+        batch_hard_triplet_loss(codes, torch.arange(12))
+    with pytest.raises(ValueError, match="'cosine'"):
+        batch_hard_triplet_loss(codes, labels, distance="cosine")
+    with pytest.raises(ValueError, match="'none'"):
+        classification_loss(codes, labels, reduction="none")
+    with pytest.raises(ValueError, match="beta is -1"):
+        total_loss(codes.sum(), codes.sum(), codes.sum(), beta=-1, gamma=0)

@@ -1,0 +1,256 @@
+"""The drawn pedestrians: what is promised of the persons, of their images and of the files."""
+
+import hashlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from reid_lib import synthetic
+from reid_lib.synthetic import ATTRIBUTES, draw_persons, render_person, write_dataset
+
+BACK, FRONT, RIGHTWARD, LEFTWARD = 2, 6, 0, 4  # orientations 3, 7, 1, 5
+
+
+def _difference(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(one.astype(float) - other.astype(float)).mean())
+
+
+def _person(**attributes) -> dict:
+    plain = {
+        "top": "jumper", "top_pattern": "plain", "top_colour": "#3a66b0", "front": "closed", "bag": "none",
+        "lower": "trousers", "hair_style": "short",
+    }  # fmt: skip
+    return draw_persons(1, seed=0).iloc[0].to_dict() | plain | attributes
+
+
+def _digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        digest.update(path.name.encode() + path.read_bytes())
+    digest.update(folder.with_name(folder.name + ".persons.csv").read_bytes())
+    return digest.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("synthetic") / "two"
+    write_dataset(folder, persons=2, seed=5)
+    return folder
+
+
+def test_a_shorter_set_is_a_prefix_of_a_longer_one():
+    pd.testing.assert_frame_equal(draw_persons(30, seed=3), draw_persons(60, seed=3).head(30))
+
+
+def test_one_person_is_drawn_alike_alone_and_in_the_set():
+    table = draw_persons(60, seed=3)
+    for pid in (1, 7, 60):
+        assert synthetic._person(3, pid) == table.iloc[pid - 1].to_dict()
+
+
+def test_another_seed_draws_other_persons():
+    one, other = (draw_persons(20, seed)[list(ATTRIBUTES)] for seed in (0, 1))
+    assert not (one == other).all(axis=1).any()
+
+
+def test_near_twins_differ_in_exactly_one_attribute():
+    table = draw_persons(200, seed=0).set_index("pid")
+    twins = table[table.twin_of > 0]
+    assert 20 <= len(twins) <= 60
+    for pid, twin in twins.iterrows():
+        assert twin.twin_of < pid
+        original = table.loc[twin.twin_of]
+        assert [a for a in ATTRIBUTES if twin[a] != original[a]] == [twin.twin_attribute]
+
+
+def test_clothing_follows_what_people_wear():
+    table = draw_persons(1000, seed=0)
+    dark = table.lower_colour.map(lambda c: synthetic._rgb(c).mean() < 0.3)
+    assert 0.5 < dark.mean() < 0.85
+    assert (table[table.figure == "man"].lower != "skirt").all()
+    for name, values in synthetic._CHOICES.items():
+        assert set(table[name]) == set(values)
+
+
+def test_images_have_the_layout_of_two_cameras_and_eight_orientations():
+    images = render_person(_person(), seed=0)
+    assert images.shape == (2, 8, 128, 48, 3)
+    assert images.dtype == np.uint8
+
+
+def test_images_depend_on_seed_person_and_attributes_alone():
+    row = draw_persons(3, seed=0).iloc[2]
+    images = render_person(row, seed=0)
+    np.random.default_rng(9).random(100)
+    np.testing.assert_array_equal(images, render_person(row.to_dict(), seed=0))
+    assert _difference(images, render_person(row, seed=1)) > 5
+    assert _difference(images, render_person(row.to_dict() | {"top_colour": "#d9b23c"}, seed=0)) > 2
+
+
+def test_no_two_views_of_a_person_are_alike():
+    flat = render_person(_person(), seed=0).reshape(16, -1)
+    assert len(np.unique(flat, axis=0)) == 16
+
+
+def _patch(images: np.ndarray, orientation: int) -> np.ndarray:
+    """Mean colour of the chest in both cameras, (2, 3)."""
+    return images[:, orientation, 35:55, 19:29].mean((1, 2))
+
+
+@pytest.mark.parametrize(
+    "worn",
+    [
+        {"top": "tee", "top_pattern": "print", "top_colour": "#17171a", "top_second": "#f0f0ee"},
+        {"top": "jacket", "front": "open", "top_colour": "#17171a", "shirt_colour": "#f0f0ee",
+         "shirt_pattern": "plain"},
+    ],
+    ids=["print", "open jacket"],
+)  # fmt: skip
+def test_a_print_and_an_open_jacket_show_from_the_front_only(worn):
+    images = render_person(_person(pattern_size=1.0, **worn), seed=0)
+    assert (_patch(images, FRONT) - _patch(images, BACK)).min() > 15
+    plain = render_person(_person(top="tee", top_colour="#17171a", pattern_size=1.0), seed=0)
+    assert np.abs(_patch(plain, FRONT) - _patch(plain, BACK)).max() < 40
+
+
+@pytest.mark.parametrize("bag", ["shoulder", "crossbody", "carried"])
+def test_a_bag_on_the_left_shows_to_the_camera_on_the_left(bag):
+    def red(images):  # walking to the left of the image, a person shows their left side
+        pixels = images.astype(float)
+        return (pixels[..., 0] - pixels[..., 1:].mean(-1)).clip(40, 400).mean((2, 3)).sum(0)
+
+    worn = {"bag": bag, "bag_colour": "#e02020", "lower_colour": "#20283d", "skin": "#6b6b6b"}
+    left, right = (red(render_person(_person(bag_side=s, **worn), 0)) for s in ("left", "right"))
+    assert left[LEFTWARD] > right[LEFTWARD] + 1
+    assert right[RIGHTWARD] > left[RIGHTWARD] + 1
+
+
+def test_the_bag_of_a_near_twin_changes_nothing_but_the_bag():
+    without, with_bag = (render_person(_person(bag=b), 0) for b in ("none", "backpack"))
+    assert 0.2 < (np.abs(without[0, BACK].astype(int) - with_bag[0, BACK]).max(-1) > 60).mean() * 10
+
+
+def test_the_cameras_differ_in_colour_and_contrast_as_the_real_ones_do():
+    table = draw_persons(6, seed=11)
+    images = np.stack([render_person(row, 11) for _, row in table.iterrows()]).astype(float)
+    colour = images.mean((0, 2, 3, 4))
+    # Measured on the photographs: camera 1 (103, 97, 97), camera 2 (137, 130, 147).
+    assert ((colour[1] - colour[0] > (17, 17, 25)) & (colour[1] - colour[0] < (68, 66, 100))).all()
+    assert colour[1, 2] > colour[1, 1]
+    contrast = images.std((3, 4)).mean((0, 2, 3))
+    assert contrast[0] > contrast[1]
+
+
+def test_files_are_pngs_named_by_person_camera_and_orientation(dataset):
+    names = sorted(path.name for path in dataset.iterdir())
+    expected = [f"{p:03d}_{c}_{o}.png" for p in (1, 2) for c in (1, 2) for o in range(1, 9)]
+    assert names == expected
+    assert all(re.fullmatch(r"\d+_[12]_[1-8]\.png", name) for name in names)
+    with Image.open(dataset / "002_2_7.png") as image:
+        assert (image.format, image.size, image.mode) == ("PNG", (48, 128), "RGB")
+        row = draw_persons(2, seed=5).iloc[1]
+        np.testing.assert_array_equal(np.asarray(image), render_person(row, 5)[1, 6])
+
+
+def test_the_table_beside_the_folder_holds_the_attributes(dataset):
+    table = pd.read_csv(dataset.with_name("two.persons.csv"))
+    pd.testing.assert_frame_equal(table, draw_persons(2, seed=5))
+    np.testing.assert_array_equal(
+        render_person(table.iloc[0], 5), render_person(draw_persons(1, 5).iloc[0], 5)
+    )
+    assert sorted(p.name for p in dataset.parent.iterdir()) == ["two", "two.persons.csv"]
+
+
+def test_the_same_seed_gives_the_same_bytes_in_other_processes(dataset, tmp_path):
+    write_dataset(tmp_path / "pool", persons=2, seed=5, workers=2)
+    script = (
+        "import sys; from pathlib import Path; from reid_lib.synthetic import write_dataset;"
+        "write_dataset(Path(sys.argv[1]), 2, 5)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "alone")], check=True, timeout=60)
+    expected = _digest(dataset)
+    assert _digest(tmp_path / "pool") == expected
+    assert _digest(tmp_path / "alone") == expected
+
+
+@pytest.mark.parametrize("persons", [0, -3, 100_001])
+def test_a_number_of_persons_out_of_range_is_refused(tmp_path, persons):
+    with pytest.raises(ValueError, match=f"persons is {persons}"):
+        write_dataset(tmp_path / "sub" / "set", persons, seed=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_seed_or_workers_out_of_range_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="seed is -1"):
+        write_dataset(tmp_path / "set", 1, seed=-1)
+    with pytest.raises(ValueError, match="workers is 0"):
+        write_dataset(tmp_path / "set", 1, seed=0, workers=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_use_is_refused_and_untouched(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "mine.txt").write_text("keep")
+    (tmp_path / "file").write_text("keep")
+    for name in ("set", "file"):
+        with pytest.raises(FileExistsError, match=name):
+            write_dataset(tmp_path / name, 1, seed=0)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "set"]
+    assert [p.name for p in (tmp_path / "set").iterdir()] == ["mine.txt"]
+
+
+def test_a_missing_parent_is_made_and_an_empty_folder_is_used(tmp_path):
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    write_dataset(folder, 1, seed=0)
+    write_dataset(tmp_path / "c" / "d", 1, seed=0)
+    assert len(list(folder.iterdir())) == len(list((tmp_path / "c" / "d").iterdir())) == 16
+
+
+def test_a_failure_half_way_leaves_nothing(tmp_path, monkeypatch):
+    save, saved = Image.Image.save, []
+
+    def full(image, target, *args, **kwargs):
+        if isinstance(target, Path):
+            saved.append(target)
+            if len(saved) > 5:
+                raise OSError(28, "No space left on device")
+        return save(image, target, *args, **kwargs)
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_dataset(tmp_path / "set", 1, seed=0)
+    assert len(saved) == 6
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_too_small_is_refused_before_work(tmp_path, monkeypatch):
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(synthetic.shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(OSError, match="MB needed"):
+        write_dataset(tmp_path / "set", 1, seed=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"top": "toga"}, "top is 'toga', expected one of tee"),
+        ({"skin": "pink"}, "skin is 'pink', expected a colour"),
+        ({"height": -1}, "height is -1"),
+        ({"bag": None}, "bag is None"),
+    ],
+)
+def test_an_unknown_attribute_is_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        render_person(_person(**change), seed=0)
+    row = _person()
+    del row["shoes"]
+    with pytest.raises(ValueError, match="no attribute 'shoes'"):
+        render_person(row, seed=0)
