@@ -7,9 +7,13 @@ PRESET  ?= demo
 DATA    ?=
 WEIGHTS ?=
 SPLITS  ?=
-NAME    ?= $(PRESET)
-CORES   ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
-PROFILE ?=
+NAME    ?=
+PROFILE ?= profiles/default
+SNAKEMAKE ?=
+OPTIONS  = $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
+           $(if $(SPLITS),--splits '$(SPLITS)') $(if $(NAME),--name '$(NAME)')
+CONFIG   = $(if $(DATA),data='$(DATA)') $(if $(WEIGHTS),weights='$(WEIGHTS)') \
+           $(if $(SPLITS),splits='$(SPLITS)') $(if $(NAME),name='$(NAME)')
 VENV    := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
@@ -35,6 +39,38 @@ setup: .venv/requirements.lock
 	  $(VENV)/uv pip install --quiet --python $(VENV)/python --no-deps --no-build-isolation --editable .; \
 	fi
 	@cp requirements.lock $@
+
+## make reproduce  PRESET=demo: data, training, every notebook, figures/demo/
+# Real data: make reproduce PRESET=pku DATA=path/to/PKUv1a_128x48
+reproduce: setup
+	$(VENV)/snakemake --profile '$(PROFILE)' $(SNAKEMAKE) --config preset='$(PRESET)' $(CONFIG)
+	@$(VENV)/reid summary '$(PRESET)' $(OPTIONS)
+
+## make lab        open JupyterLab on the notebooks
+lab: setup
+	$(VENV)/jupyter lab --notebook-dir=. notebooks/01_data.ipynb
+
+## make test       lint and the quick suite
+test: setup lint
+	$(VENV)/python -m pytest -m "not slow"
+
+## make test-slow  the rest
+test-slow: setup
+	$(VENV)/python -m pytest -m slow
+
+lint: setup
+	$(VENV)/ruff check
+	$(VENV)/ruff format --check
+	$(VENV)/nbstripout --keep-id --verify notebooks/*.ipynb
+
+format: setup
+	$(VENV)/ruff check --fix
+	$(VENV)/ruff format
+	$(VENV)/nbstripout --keep-id notebooks/*.ipynb
+
+## make readme     put the generated tables into README.md
+readme: setup
+	$(VENV)/python -c 'from pathlib import Path; from reid_lib.report import refresh_readme; refresh_readme(Path("README.md"))'
 
 ## make lock       pin every version anew within the ranges of pyproject.toml
 lock: setup

@@ -8,51 +8,119 @@ from reid_lib.config import Embedded, load_preset
 from reid_lib.runs import FILES
 
 HERE = Path(workflow.basedir)
-PRESET = config.get("preset", "demo")
-OVERRIDES = {key: str(config.get(key, "")) for key in ("data", "weights", "splits", "name")}
+GIVEN = {key: str(config.get(key, "")) for key in ("preset", "data", "weights", "splits", "name")}
+GIVEN["preset"] = GIVEN["preset"] or "demo"
 preset = load_preset(
-    PRESET,
-    data=OVERRIDES["data"],
-    weights=OVERRIDES["weights"],
-    splits=[int(split) for split in OVERRIDES["splits"].split(",") if split],
-    name=OVERRIDES["name"],
+    GIVEN["preset"],
+    data=GIVEN["data"],
+    weights=GIVEN["weights"],
+    splits=GIVEN["splits"],
+    name=GIVEN["name"],
 )
+for key in ("data", "weights"):  # absolute, since a notebook runs in its own folder
+    GIVEN[key] = GIVEN[key] and str(getattr(preset, key))
+if GIVEN["preset"].endswith((".yaml", ".yml")):
+    GIVEN["preset"] = str(Path(GIVEN["preset"]).resolve())
 EMBEDDED = isinstance(preset.data, Embedded)
 RESULTS = f"results/{preset.name}"
 FIGURES = f"figures/{preset.name}"
-# Pixels of real people never leave results/.
-PIXELS = FIGURES if EMBEDDED else f"{RESULTS}/figures"
-RUNS = [f"{RESULTS}/{row.row}/split-{split}" for row in preset.rows for split in preset.splits]
+PIXELS = FIGURES if EMBEDDED else f"{RESULTS}/figures"  # real people stay under results/
+RUNS = [f"{row.row}/split-{split}" for row in preset.rows for split in preset.splits]
+DRAWING = {  # notebook: the figures it draws without pixels, and those with
+    "01_data": (["split"], ["sheet"]),
+    "02_method": (["fig2"], ["fig1"]),
+    "04_table1": (["curves", "table1"], []),
+    "05_tsne": (["tsne"], []),
+    "06_ranking": ([], ["fig3"]),
+    "07_viewpoint": (["viewpoint", "viewpoint_distance", "viewpoint_angle"], []),
+}
+TABLES = {"04_table1": ["table1.csv", "table1.md", "table1.tex", "table1.html"],
+          "07_viewpoint": ["viewpoint.csv"]}
 
 
 def code(*modules):
     return [str(HERE / "reid_lib" / f"{module}.py") for module in modules]
 
 
-def notebook(name):
-    return str(HERE / "notebooks" / f"{name}.ipynb")
+def outputs(name):
+    plain, pixels = DRAWING[name]
+    kinds = ("pdf", "png", "alt.txt")
+    files = [f"{FIGURES}/{figure}.{kind}" for figure in plain for kind in kinds]
+    files += [f"{PIXELS}/{figure}.{kind}" for figure in pixels for kind in kinds]
+    return files + [f"{FIGURES}/{table}" for table in TABLES.get(name, [])]
 
 
-def drawn(folder, *names):
-    return [f"{folder}/{name}.{kind}" for name in names for kind in ("pdf", "png", "alt.txt")]
+def execute(**more):
+    """A notebook with the parameters of this call."""
+    given = {**GIVEN, "root": str(Path.cwd()), **more}
+    words = " ".join(f"-p {key}='{value}'" for key, value in given.items() if value)
+    return f"reid notebook {{input.notebook:q}} {{log:q}} {words}"
 
 
-def parameters(**more):
-    given = {"preset": PRESET, **OVERRIDES, "root": Path.cwd(), **more}
-    return [f"-p {key}={value}" for key, value in given.items() if str(value)]
-
-
-def execute(name):
-    return f"reid notebook {{input.notebook:q}} {{log:q}} {{params.given}}"
-
-
-def configs_of_rows():
-    """Changes when a row, the data folder's listing or the weights named change."""
-    parts = [row.model_dump_json() for row in preset.rows] + [str(preset.splits)]
-    for path in [] if EMBEDDED else sorted(Path(preset.data or ".").glob("*")):
-        stat = path.stat()
-        parts.append(f"{path.name} {stat.st_size} {stat.st_mtime_ns}")
+def signature():
+    """Changes when a row, the listing of the data folder or the weights change."""
+    parts = [preset.model_dump_json()]
+    for path in [] if EMBEDDED else sorted(Path(preset.data or "").glob("*")):
+        parts.append(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-READING = ("config", "dataset", "runs", "metrics", "figures", "augment", "model", "losses", "training")
+localrules: all
+
+
+rule all:
+    input:
+        expand(f"{RESULTS}/{{run}}/metrics.json", run=RUNS),
+        [outputs(name) for name in DRAWING],
+
+
+# Whatever can fail before training fails here: data, weights, batch sizes, precision.
+rule resolve:
+    input:
+        code("config", "dataset", "model", "synthetic"),
+    output:
+        f"{RESULTS}/configs.json",
+    params:
+        signature=signature(),
+        given=" ".join(f"--{k} '{v}'" for k, v in GIVEN.items() if v and k != "preset"),
+    benchmark:
+        f"{RESULTS}/seconds/data.tsv"
+    shell:
+        f"reid resolve '{GIVEN['preset']}' {{params.given}} --out {{output:q}}"
+
+
+rule train:
+    input:
+        code("augment", "config", "dataset", "losses", "metrics", "model", "runs", "training"),
+        configs=f"{RESULTS}/configs.json",
+        notebook=HERE / "notebooks" / "03_train.ipynb",
+    output:
+        [f"{RESULTS}/{{row}}/split-{{split}}/{file}" for file in FILES],
+    params:
+        digest=lambda wildcards: preset.row(wildcards.row).digest(),
+    log:
+        f"{RESULTS}/{{row}}/split-{{split}}/train.ipynb",
+    benchmark:
+        f"{RESULTS}/seconds/train-{{row}}-split-{{split}}.tsv"
+    threads: workflow.cores or 1  # one at a time
+    shell:
+        execute(row="{wildcards.row}", split="{wildcards.split}", progress="lines")
+
+
+for name in DRAWING:
+
+    rule:
+        name:
+            name
+        input:
+            expand(f"{RESULTS}/{{run}}/{{file}}", run=RUNS, file=FILES),
+            code("config", "dataset", "figures", "metrics", "report", "runs"),
+            notebook=HERE / "notebooks" / f"{name}.ipynb",
+        output:
+            outputs(name),
+        log:
+            f"{RESULTS}/notebooks/{name}.ipynb",
+        benchmark:
+            f"{RESULTS}/seconds/{name}.tsv"
+        shell:
+            execute()

@@ -5,8 +5,6 @@ import json
 import sys
 from pathlib import Path
 
-import yaml
-
 from reid_lib.config import load_preset
 
 
@@ -84,7 +82,7 @@ def _notebook(arguments) -> None:
         name, sign, value = assignment.partition("=")
         if not sign:
             raise ValueError(f"parameter {assignment!r} is not of the form name=value")
-        parameters[name] = yaml.safe_load(value) if value else ""
+        parameters[name] = value
     run_notebook(arguments.notebook, arguments.executed, parameters)
 
 
@@ -102,12 +100,11 @@ def _records(arguments) -> None:
 
 
 def _preset(arguments):
-    splits = [int(s) for s in arguments.splits.split(",")] if arguments.splits else None
     return load_preset(
         arguments.preset,
         data=arguments.data,
         weights=arguments.weights,
-        splits=splits,
+        splits=arguments.splits,
         name=arguments.name,
     )
 

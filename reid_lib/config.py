@@ -175,7 +175,7 @@ def load_preset(
     *,
     data: str | Path | None = None,
     weights: str | Path | None = None,
-    splits: tuple[int, ...] | list[int] | None = None,
+    splits: str | int | None = None,
     name: str | None = None,
 ) -> Preset:
     """Read a preset and put the user's parameters over it.
@@ -184,7 +184,7 @@ def load_preset(
         preset: a name in `presets/`, or the path of a YAML file.
         data: a folder of images, instead of the preset's own data.
         weights: a weights file, or a folder of files under torchvision's names.
-        splits: which splits, instead of the preset's own.
+        splits: which splits, such as "0,1,2", instead of the preset's own.
         name: where results and figures go, instead of the preset's name.
     Returns:
         The preset; each row holds the recipe shared by all rows with its own values over it.
@@ -210,8 +210,11 @@ def load_preset(
         content["data"] = Path(data).expanduser().resolve()
     if weights:
         content["weights"] = Path(weights).expanduser().resolve()
-    if splits:
-        content["splits"] = tuple(splits)
+    if splits not in (None, ""):
+        try:
+            content["splits"] = tuple(int(split) for split in str(splits).split(","))
+        except ValueError:
+            raise ValueError(f"splits are {splits!r}; expected numbers such as 0,1,2") from None
     try:
         content["rows"] = tuple(RunConfig.model_validate({**recipe, **row}) for row in rows)
         return Preset.model_validate(content)

@@ -1,5 +1,6 @@
 """Run one notebook headless through papermill, its parameters checked first."""
 
+import ast
 import sys
 from pathlib import Path
 
@@ -16,15 +17,16 @@ class SocketKernelManager(AsyncKernelManager):
         return "ipc"
 
 
-def run_notebook(notebook: str | Path, executed: str | Path, parameters: dict) -> None:
+def run_notebook(notebook: str | Path, executed: str | Path, parameters: dict[str, str]) -> None:
     """Execute a notebook and leave the executed copy, with the traceback if a cell fails.
 
     Args:
         notebook: with one cell tagged `parameters`; its folder is the working directory.
         executed: where the executed copy goes.
-        parameters: name -> value, each a name of the parameters cell.
+        parameters: name -> value as text, each a name of the parameters cell; a value is read as
+            a Python literal unless the notebook's own is a text.
     Raises:
-        ValueError: the notebook has no such parameter; nothing was run.
+        ValueError: the notebook has no such parameter, or a value is no literal; nothing was run.
         papermill.PapermillExecutionError: a cell failed.
     """
     notebook, executed = Path(notebook), Path(executed)
@@ -34,13 +36,18 @@ def run_notebook(notebook: str | Path, executed: str | Path, parameters: dict) -
         raise ValueError(
             f"{notebook.name} has no parameter {unknown[0]!r}; its parameters: {', '.join(known)}"
         )
+    given = {
+        name: value if known[name]["default"][:1] in "\"'" else ast.literal_eval(value)
+        for name, value in parameters.items()
+    }
     executed.parent.mkdir(parents=True, exist_ok=True)
     papermill.execute_notebook(
         str(notebook),
         str(executed),
-        parameters=parameters,
+        parameters=given,
         cwd=str(notebook.parent),
         progress_bar=False,
+        start_timeout=300,  # a busy machine may need more than papermill's one minute
         stdout_file=sys.stdout,
         kernel_manager_class=SocketKernelManager,
     )

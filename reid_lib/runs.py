@@ -144,16 +144,3 @@ def scores_frame(runs: list[Run], direction: str = "A->B", part: str = "test") -
         for run in runs
     ]
     return pd.DataFrame(lines)
-
-
-def record(run: Run) -> dict:
-    """What outlives `results/`: one run's config, scores and provenance, numbers only."""
-    config = run.config.model_dump(mode="json")
-    return {
-        "name": f"{run.config.backbone}-{run.config.start}-{run.config.setting}"
-        f"-epochs{run.config.epochs}-split{run.config.split}-seed{run.config.seed}",
-        "config_digest": run.config.digest(),
-        "config": config,
-        "metrics": run.metrics,
-        "manifest": run.manifest,
-    }
