@@ -93,10 +93,12 @@ def _summary(arguments) -> None:
 
 
 def _records(arguments) -> None:
-    from reid_lib.report import collect_records
+    from reid_lib.report import collect_records, records_table
+    from reid_lib.runs import write_text
 
-    for path in collect_records(arguments.results, arguments.out):
+    for path in collect_records(arguments.results, arguments.out / "runs"):
         print(path)
+    write_text(arguments.out / "table.md", records_table(arguments.out / "runs") + "\n")
 
 
 def _preset(arguments):
@@ -165,8 +167,8 @@ def _parser() -> argparse.ArgumentParser:
     takes_preset(added)
 
     added = command(
-        "records", _records, "copy each finished run's config and scores into small records"
+        "records", _records, "keep each finished run as a small record, and tabulate them"
     )
     added.add_argument("results", type=Path, nargs="+", help="folders of run folders")
-    added.add_argument("--out", type=Path, required=True)
+    added.add_argument("--out", type=Path, required=True, help="gets runs/ and table.md")
     return parser

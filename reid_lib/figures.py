@@ -33,7 +33,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyArrowPatch, Patch, Polygon, Rectangle
 from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator, StrMethodFormatter, SymmetricalLogLocator
 from scipy.spatial import ConvexHull, QhullError
 
 SINGLE, DOUBLE = 3.3, 6.9  # inches: the paper's column and its two columns with the gutter
@@ -152,25 +152,25 @@ def _wrapped(text: Any, width: float, size: float) -> str:
     return textwrap.fill(str(text), max(8, int(width * 72 / (0.62 * size))))
 
 
-def _literal(texts: Iterable[Text]) -> None:
-    """Names out of files stay as they are: a `$` in them starts no formula."""
-    for text in texts:
-        text.set_parse_math(False)
-
-
-def _legend(figure: Figure, handles: Sequence, labels: Sequence, loc: str, ncols: int = 0):
+def _legend(figure: Figure, handles: Mapping[str, Any], loc: str = "outside upper center") -> None:
+    """Name the marks of a figure outside its panels, in as many columns as its width holds."""
+    labels = [_shortened(label, figure.get_figwidth() - 0.6, 7.5) for label in handles]
+    length = 2.4 if any(_is_line(handle) for handle in handles.values()) else 1.1
+    # A handle's length, the gap after it and the gap to the next column, all in ems of 7.5 points.
+    widths = [_width(label, 7.5) + (length + 0.8 + 2) * 7.5 / 72 for label in labels]
+    room = figure.get_figwidth() - 0.1
+    columns = len(labels) if sum(widths) <= room else max(1, int(room / max(widths)))
     # matplotlib drops labels that begin with "_", so the names are put in afterwards.
-    legend = figure.legend(handles, ["-"] * len(labels), loc=loc, ncols=ncols or len(labels))
+    legend = figure.legend(
+        list(handles.values()), ["-"] * len(labels), loc=loc, ncols=columns, handlelength=length
+    )
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_parse_math(False)
-        text.set_text(str(label))
-    return legend
+        text.set_text(label)
 
 
-def _legend_columns(labels: Sequence, width: float, size: float = 7.5) -> int:
-    """As many legend columns as `width` inches hold: handle and gaps come to about 0.5 in each."""
-    widest = max(_width(str(label), size) for label in labels) + 0.5
-    return max(1, min(len(labels), int(width / widest)))
+def _is_line(handle: Any) -> bool:
+    return isinstance(handle, Line2D) and handle.get_linestyle() != "None"
 
 
 def _distance(value: float) -> str:
@@ -185,8 +185,8 @@ def _distance(value: float) -> str:
 
 
 def _finished(figure: Figure) -> Figure:
-    """Lay out once and keep it: a second drawing would otherwise move things by a hair."""
-    figure.draw_without_rendering()
+    """Lay out once and keep it: each drawing would move things by a hair more."""
+    figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")
     return figure
 
@@ -219,6 +219,11 @@ def _line(page: Axes, x: float, y: float, text: str, **how) -> Text:
     return page.text(x, y, text, **how)
 
 
+def _caption(page: Axes, x: float, top: float, lines: Iterable[str], **how) -> None:
+    for i, text in enumerate(lines):
+        _line(page, x, top + (i + 0.8) * _LINE, text, va="baseline", **how)
+
+
 def _box(page: Axes, left, top, width, height, kind: str) -> None:
     """Frame a picture: 'correct' in red, 'junk' dashed grey, 'wrong' a hair line, 'query' black."""
     look = {
@@ -246,12 +251,11 @@ def _arrow(page: Axes, start: tuple[float, float], end: tuple[float, float], **h
     page.add_patch(FancyArrowPatch(start, end, shrinkA=0, shrinkB=0, **how))
 
 
-def _person(pids: Iterable, width: float) -> Callable[[Any], str]:
+def _person(pids: Iterable, width: float) -> Callable[[Any], list[str]]:
     """Write 'person 12' on one line if all of `pids` fit into `width` inches, else on two."""
-    one_line = all(_width(f"person {pid}", SMALL, "bold") <= width for pid in pids)
-    if one_line:
-        return lambda pid: f"person {pid}"
-    return lambda pid: "person\n" + _shortened(pid, width, weight="bold")
+    if all(_width(f"person {pid}", SMALL, "bold") <= width for pid in pids):
+        return lambda pid: [f"person {pid}"]
+    return lambda pid: ["person", _shortened(pid, width, weight="bold")]
 
 
 _HEAD, _LINE = 0.145, 0.125  # inches: the line above a picture, and each line below it
@@ -273,8 +277,8 @@ def _ranked(
         _line(page, x + picture / 2, y - 0.035, head, va="bottom", **look)
         _picture(page, image, x, y, picture, height)
         _box(page, x, y, picture, height, kind)
-        caption = f"{person(pid)}\n{_distance(float(sq_distances[i]))}"
-        _line(page, x + picture / 2, y + height + 0.045, caption, linespacing=1.15, **look)
+        caption = [*person(pid), _distance(float(sq_distances[i]))]
+        _caption(page, x + picture / 2, y + height + 0.04, caption, **look)
     return rank
 
 
@@ -364,8 +368,8 @@ def split_counts(index: pd.DataFrame, train_pids: Sequence, test_pids: Sequence)
     figure, (above, below) = plt.subplots(
         2,
         1,
-        figsize=(DOUBLE, 2.45 + 0.22 * len(cameras)),
-        height_ratios=(1.5, 0.3 * len(cameras) + 0.25),
+        figsize=(DOUBLE, 2.35 + 0.14 * len(parts) * len(cameras)),
+        height_ratios=(1.4, 0.17 * len(parts) * len(cameras) + 0.2),
         layout="constrained",
     )
     above.imshow(
@@ -412,8 +416,8 @@ def split_counts(index: pd.DataFrame, train_pids: Sequence, test_pids: Sequence)
     below.xaxis.set_major_locator(MaxNLocator(integer=True))
     below.set_xlabel("images")
     names = {"test": "test (query or gallery)"}
-    handles = [Patch(color=colours[name]) for name in parts]
-    _legend(figure, handles, [names.get(name, name) for name in parts], "outside lower center")
+    handles = {names.get(name, name): Patch(color=colours[name]) for name in parts}
+    _legend(figure, handles, "outside lower center")
     return _finished(figure)
 
 
@@ -446,7 +450,7 @@ def framework(
         pids: (n,), the gallery's persons.
         query_pid: the query's person.
         backbone: name of the network.
-        k: how many ranked images to show.
+        k: how many ranked images to show, at most 12.
     Returns:
         A figure two columns wide.
     Raises:
@@ -462,19 +466,21 @@ def framework(
         raise ValueError(f"code is {code.shape}; expected (D,) finite numbers")
     if k < 1:
         raise ValueError(f"k is {k}; expected at least 1")
+    if not np.isfinite(np.asarray(sq_distances, dtype=float)).all():
+        raise ValueError("sq_distances holds NaN or infinity; leave out what has no distance")
     order = np.argsort(np.asarray(sq_distances, dtype=float), kind="stable")
     ranked = np.asarray(sq_distances, dtype=float)[order]
     hits = np.asarray(correct, dtype=bool)[order]
-    ranked_pids = [pids[i] for i in order]
+    ranked_pids = np.asarray(pids)[order]
     k = min(k, n, 12)
 
     cell = min((DOUBLE - 0.1) / k, 0.66)
     picture = cell - 0.08
     small = picture * gallery_images.shape[1] / gallery_images.shape[2]
     person = _person(ranked_pids[:k], cell - 0.03)
-    lines = person(ranked_pids[0]).count("\n") + 2
-    tier = 2.05  # the height of the upper line of the figure
-    ranking_top = tier + 0.44
+    lines = len(person(ranked_pids[0])) + 1
+    tier = 2.02  # the height of the upper line of the figure
+    ranking_top = tier + 0.46
     figure, page = _sheet(DOUBLE, ranking_top + _HEAD + small + 0.08 + lines * _LINE)
     middle = 0.98
 
@@ -485,7 +491,7 @@ def framework(
     _line(page, 0.52, 0.05, "query", fontsize=8)
     _picture(page, query_image, x, y, wide, tall)
     _box(page, x, y, wide, tall, "query")
-    _line(page, 0.52, 1.79, _shortened(f"person {query_pid}", 0.98))
+    _caption(page, 0.52, middle + tall / 2 + 0.03, [_shortened(f"person {query_pid}", 0.98)])
     _arrow(page, (0.96, middle), (1.2, middle))
 
     # The network: maps shrink in size and grow in number from block to block.
@@ -494,7 +500,7 @@ def framework(
     _line(page, 1.98, 0.05, _shortened(name, 1.5, 8), fontsize=8)
     for i, block in enumerate(blocks):
         high = 1.4 - 0.16 * i
-        shade = plt.get_cmap("Blues")(0.18 + 0.1 * i)
+        shade = plt.get_cmap("Blues")(0.08 + 0.09 * i)
         page.add_patch(
             Rectangle((1.25 + 0.25 * i, middle - high / 2), 0.19, high, fc=shade, ec=INK, lw=0.6)
         )
@@ -521,27 +527,34 @@ def framework(
     )
     strip.set_axis_off()
     _line(page, 3.36, 0.05, "inherent code", fontsize=8)
-    low = f"{-limit:.2g}" if signed else "0"
-    _line(page, 3.36, 1.79, f"{len(code)} numbers,\n{low} to {limit:.2g}", linespacing=1.15)
+    low = f"−{limit:.2g}" if signed else "0"
+    _caption(page, 3.36, 1.72, [f"{len(code)} numbers,", f"{low} to {limit:.2g}"])
     _arrow(page, (3.74, middle), (3.98, middle))
 
     # The distances to the whole gallery, in the order of the ranking.
-    plot = _inset(page, 4.62, 0.3, DOUBLE - 4.62 - 0.1, 1.3)
+    left_plot, wide = 4.62, DOUBLE - 4.62 - 0.1
+    x_plot = left_plot + wide / 2
+    plot = _inset(page, left_plot, 0.3, wide, 1.3)
     ranks = np.arange(1, n + 1)
     plot.plot(ranks[~hits], ranked[~hits], ".", color="#999999", ms=2.5, label="wrong")
-    plot.plot(ranks[hits], ranked[hits], "D", color=RED, ms=3.5, label="correct")
-    plot.set(ylim=(0, np.nanmax(ranked) * 1.08 or 1), xlim=(1 - 0.04 * n, n + 0.04 * n))
-    plot.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    if hits.any():
+        plot.plot(ranks[hits], ranked[hits], "D", color=RED, ms=3.5, label="correct")
+    plot.set(ylim=(0, ranked[-1] * 1.08 or 1), xlim=(1 - 0.04 * n, n + 0.04 * n))
+    ticks = MaxNLocator(5, integer=True).tick_values(1, n)
+    plot.set_xticks([1, *(tick for tick in ticks if max(1, 0.1 * n) < tick <= n)])
     plot.yaxis.set_major_locator(MaxNLocator(4))
     plot.set_xlabel(f"rank among the gallery's {n:,}", labelpad=2)
     plot.set_ylabel("squared distance d²", labelpad=3)
     plot.legend(loc="lower right", handlelength=1, borderpad=0, labelspacing=0.2)
-    _line(page, 5.71, 0.05, "distances to the gallery", fontsize=8)
+    _line(page, x_plot, 0.05, "distances to the gallery", fontsize=8)
 
     # The ranking.
     left = (DOUBLE - k * cell) / 2
-    _line(page, left + 0.04, ranking_top - 0.2, f"ranking: the nearest {k}", fontsize=8, ha="left")
-    _arrow(page, (5.71, tier), (5.71, ranking_top - 0.06))
+    rule = ranking_top - 0.08
+    page.plot((0.1, DOUBLE - 0.1), (rule, rule), color=INK, lw=0.8)
+    nearest = f"ranking: the nearest {k} by d²"
+    _line(page, 0.1, rule - 0.05, nearest, fontsize=8, ha="left", va="bottom")
+    _arrow(page, (x_plot, tier), (x_plot, rule))
     kinds = ["correct" if hit else "wrong" for hit in hits[:k]]
     _ranked(
         page,
@@ -675,8 +688,7 @@ def losses_in_the_plane(panels: Sequence[Mapping[str, Any]]) -> Figure:
         handles["sphere of radius d_min"] = Line2D([], [], ls=(0, (3, 2)), color=INK, lw=0.9)
     if "boundary" in marks:
         handles["boundary between persons"] = Line2D([], [], color=INK, lw=0.8)
-    ncols = _legend_columns(list(handles), side * columns)
-    _legend(figure, list(handles.values()), list(handles), "outside upper center", ncols)
+    _legend(figure, handles)
     return _finished(figure)
 
 
@@ -690,17 +702,21 @@ def _looks(names: Iterable[str]) -> dict[str, tuple]:
     free = [c for c in ("#009e73", "#d55e00", *PALETTE) if c not in taken] or list(PALETTE)
     others = [name for name in names if name not in _ROWS]
     looks = {
-        name: (free[i % len(free)], ("P", "X", "*", "h")[i % 4], (0, (2 + i % 4, 1)))
+        name: (
+            free[i % len(free)],
+            ("P", "X", "*", "h")[i % 4],
+            (0, (2 + i % 4, 1)) if i else "solid",
+        )
         for i, name in enumerate(others)
     }
     return {name: _ROWS.get(name) or looks[name] for name in names}
 
 
-_TERMS = {
-    "sr": ("classification", r"$\mathcal{L}_{SR}$"),
-    "cl": ("compact", r"$\mathcal{L}_{CL}$"),
-    "sl": ("scatter", r"$\mathcal{L}_{SL}$"),
-    "tri": ("triplet", r"$\mathcal{L}_{tri}$"),
+_TERMS = {  # name, symbol, symbol as weighted in Eq. 4, unit
+    "sr": ("classification", r"$\mathcal{L}_{SR}$", r"$\mathcal{L}_{SR}$", "nats"),
+    "cl": ("compact", r"$\mathcal{L}_{CL}$", r"$\beta\,\mathcal{L}_{CL}$", "squared distance"),
+    "sl": ("scatter", r"$\mathcal{L}_{SL}$", r"$\gamma\,\mathcal{L}_{SL}$", "squared distance"),
+    "tri": ("triplet", r"$\mathcal{L}_{tri}$", r"$\mathcal{L}_{tri}$", "distance"),
 }
 
 
@@ -731,11 +747,9 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     terms = [t for t in _TERMS if held(f"l_{t}") or held(f"grad_{t}")]
     grid: list[list[tuple[str, str, str]]] = [[], [], []]
     for term in terms:
-        name, symbol = _TERMS[term]
-        grid[0].append(
-            (f"l_{term}", f"{name} loss {symbol}", "loss (nats)" if term == "sr" else "loss")
-        )
-        grid[1].append((f"grad_{term}", f"gradient of {name}", "norm on the codes"))
+        name, symbol, weighted, unit = _TERMS[term]
+        grid[0].append((f"l_{term}", f"{name} loss {symbol}", unit))
+        grid[1].append((f"grad_{term}", f"gradient of {weighted}", "norm"))
     rest = {
         "loss": ("total loss", "loss"),
         "code_norm": ("norm of the codes", "mean norm"),
@@ -747,12 +761,10 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     columns = max(len(line) for line in lines)
 
     looks = _looks(histories)
-    ncols = _legend_columns(list(histories), DOUBLE)
-    keys = math.ceil(len(histories) / ncols)
     figure, axes_grid = plt.subplots(
         len(lines),
         columns,
-        figsize=(min(DOUBLE, 2.3 * columns), 1.35 * len(lines) + 0.3 + 0.16 * keys),
+        figsize=(min(DOUBLE, 2.3 * columns), 1.35 * len(lines) + 0.45),
         squeeze=False,
         sharex=True,
         layout="constrained",
@@ -775,6 +787,8 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
                 axes.plot(drawn["epoch"], drawn[column], color=colour, lw=1.1, gid=name, **how)
                 values.append(drawn[column].to_numpy(dtype=float))
             values = np.concatenate(values)
+            values = values[np.isfinite(values)]
+            axes.margins(y=0.09)
             axes.set_title(title, fontsize=8)
             axes.set_ylabel(unit, fontsize=SMALL + 0.5)
             axes.grid(True)
@@ -784,39 +798,46 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
                 axes.set_ylim(0, 1.03)
             else:
                 _log_where_needed(axes, values)
+                if column == "lr" and axes.get_yscale() == "linear":
+                    axes.set_ylim(0, values.max() * 1.15)
     if gradients:
         every = np.concatenate([values for _, values in gradients])
         for axes, _ in gradients:
             _log_where_needed(axes, every)
-            low, high = every[np.isfinite(every)].min(), every[np.isfinite(every)].max()
-            if axes.get_yscale() == "log":
-                axes.set_ylim(low / 1.5, high * 1.5)
-            else:
-                axes.set_ylim(min(0, low), high * 1.08 or 1)
+            low, high = every.min(), every.max()
+            least = every[every > 0].min(initial=high)
+            axes.set_ylim(
+                {"log": low / 1.5, "symlog": -least / 2}.get(axes.get_yscale(), min(0, low)),
+                high * (1.08 if axes.get_yscale() == "linear" else 1.6) or 1,
+            )
     for axes in figure.axes:
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
     epochs = np.concatenate([h["epoch"].to_numpy(dtype=float) for h in histories.values()])
     pad = max(0.5, 0.03 * (epochs.max() - epochs.min()))
     axes_grid[0, 0].set_xlim(epochs.min() - pad, epochs.max() + pad)
     figure.supxlabel("epoch")
-    handles = [
-        Line2D([], [], color=colour, ls=dash, marker=marker if len(histories[name]) == 1 else "")
+    handles = {
+        name: Line2D(
+            [], [], color=colour, ls=dash, marker=marker if len(histories[name]) == 1 else ""
+        )
         for name, (colour, marker, dash) in looks.items()
-    ]
-    _legend(figure, handles, list(looks), "outside upper center", ncols)
+    }
+    _legend(figure, handles)
     return _finished(figure)
 
 
 def _log_where_needed(axes: Axes, values: np.ndarray) -> None:
     """A logarithmic axis for values that span more than a factor of 30; zeros keep their place."""
-    values = values[np.isfinite(values)]
     positive = values[values > 0]
     if len(positive) < 2 or (values < 0).any() or positive.max() / positive.min() <= 30:
-        return
-    if (values == 0).any():
-        axes.set_yscale("symlog", linthresh=max(positive.min(), positive.max() * 1e-4))
+        axes.yaxis.set_major_locator(MaxNLocator(4, steps=(1, 2, 5, 10)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    elif (values == 0).any():
+        axes.set_yscale("symlog", linthresh=positive.min())
+        axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=positive.min()))
     else:
         axes.set_yscale("log")
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 # --- t-SNE ----------------------------------------------------------------------------------------
@@ -901,12 +922,13 @@ def tsne_panels(panels: Sequence[Mapping[str, Any]], note: str = "") -> Figure:
             f"mean distance of codes:\nwithin {intra:.3g}, between {inter:.3g}, ratio {ratio:.2f}",
             fontsize=SMALL + 0.5 if side > 2.2 else SMALL,
         )
-    handles = [
-        Line2D([], [], ls="none", marker=_MARKERS[j % len(_MARKERS)], color=GREY)
-        for j in range(len(cameras))
-    ]
-    names = [f"camera {camera}" for camera in cameras]
-    _legend(figure, handles, names, "outside upper center", _legend_columns(names, side * columns))
+    handles = {
+        f"camera {camera}": Line2D(
+            [], [], ls="none", marker=_MARKERS[j % len(_MARKERS)], color=GREY
+        )
+        for j, camera in enumerate(cameras)
+    }
+    _legend(figure, handles)
     text = f"A colour and a hull for each of {len(persons)} persons; the plane has no unit."
     text = _wrapped(f"{text} {note}".strip(), side * columns - 0.1, SMALL + 0.5)
     figure.supxlabel(text, fontsize=SMALL + 0.5, parse_math=False)
@@ -957,7 +979,7 @@ def ranking(cases: Sequence[Mapping[str, Any]]) -> Figure:
     picture = cell - 0.08
     every_pid = [pid for case in cases for pid in (case["query_pid"], *case["pids"])]
     person = _person(every_pid, cell - 0.03)
-    lines = person(every_pid[0]).count("\n") + 2
+    lines = len(person(every_pid[0])) + 1
     below = 0.07 + lines * _LINE
     heights = [
         picture
@@ -969,15 +991,20 @@ def ranking(cases: Sequence[Mapping[str, Any]]) -> Figure:
     rows = [math.ceil(len(case["images"]) / across) for case in cases]
     tall = [n * (_HEAD + h + below) for n, h in zip(rows, heights, strict=True)]
     between = 0.1
-    total = 0.04 + sum(tall) + between * (len(cases) - 1) + 0.2
-    figure, page = _sheet(2 * margin + side + gap + cell * (across + 1), total)
+    width = 2 * margin + side + gap + cell * (across + 1)
+    any_junk = any(case.get("junk") is not None and np.any(case["junk"]) for case in cases)
+    key = ["number: rank", "✓ red box: the query's person", "d²: squared distance of the codes"]
+    key += ["dashed: junk, not ranked"] if any_junk else []
+    if _width("    ".join(key), SMALL) < width:
+        key = ["    ".join(key)]
+    total = 0.12 + sum(tall) + between * (len(cases) - 1) + len(key) * _LINE
+    figure, page = _sheet(max(width, 2.0), total)
 
-    top, any_junk = 0.04, False
+    top = 0.04
     left = margin + side
     for case, height, space in zip(cases, heights, tall, strict=True):
         junk = case.get("junk")
         junk = np.zeros(len(case["images"]), bool) if junk is None else np.asarray(junk, bool)
-        any_junk |= bool(junk.any())
         kinds = np.where(
             junk, "junk", np.where(np.asarray(case["correct"], bool), "correct", "wrong")
         )
@@ -988,8 +1015,7 @@ def ranking(cases: Sequence[Mapping[str, Any]]) -> Figure:
         _line(page, x + picture / 2, top + _HEAD - 0.035, "query", va="bottom", fontweight="bold")
         _picture(page, case["query_image"], x, top + _HEAD, picture, height)
         _box(page, x, top + _HEAD, picture, height, "query")
-        caption = person(case["query_pid"])
-        _line(page, x + picture / 2, top + _HEAD + height + 0.045, caption, linespacing=1.15)
+        _caption(page, x + picture / 2, top + _HEAD + height + 0.04, person(case["query_pid"]))
         line_height = _HEAD + height + below
         shown = 0
         for line in range(math.ceil(len(kinds) / across)):
@@ -997,8 +1023,8 @@ def ranking(cases: Sequence[Mapping[str, Any]]) -> Figure:
             shown = _ranked(
                 page,
                 case["images"][part],
-                case["pids"][part],
-                case["sq_distances"][part],
+                np.asarray(case["pids"])[part],
+                np.asarray(case["sq_distances"])[part],
                 kinds[part].tolist(),
                 left + cell + gap,
                 top + line * line_height,
@@ -1009,9 +1035,7 @@ def ranking(cases: Sequence[Mapping[str, Any]]) -> Figure:
                 shown,
             )
         top += space + between
-    key = "number: rank    ✓ red box: the query's person    d²: squared distance of the codes"
-    key += "    dashed: junk, not ranked" if any_junk else ""
-    _line(page, figure.get_figwidth() / 2, total - 0.17, key, color="#555555")
+    _caption(page, width / 2, total - 0.03 - len(key) * _LINE, key, color="#555555")
     return figure
 
 
@@ -1051,19 +1075,22 @@ def viewpoint_grids(
     norm = Normalize(low, high if high > low else low + 1)
 
     widest = max((_width(fmt.format(value), SMALL) for value in values), default=0.1)
-    cell = max(0.225, widest + 0.05)
-    columns = max(1, min(len(grids), int((DOUBLE - 1.0) / (8 * cell + 0.2))))
+    cell, frame = max(0.22, widest + 0.04), 0.27  # inches; the frame holds ticks and spacing
+    columns = max(1, min(len(grids), int((DOUBLE - 0.25) / (8 * cell + frame))))
+    cell = max(cell, min(0.28, ((DOUBLE - 0.25) / columns - frame) / 8))
     lines = math.ceil(len(grids) / columns)
-    cell = max(cell, min(0.28, ((DOUBLE - 1.0) / columns - 0.2) / 8))
     missing = any(np.isnan(grid).any() for grid in grids.values())
     figure, axes_grid = plt.subplots(
         lines,
         columns,
-        figsize=(columns * (8 * cell + 0.2) + 1.0, lines * (8 * cell + 0.3) + 0.35 + 0.2 * missing),
+        figsize=(
+            max(columns * (8 * cell + frame) + 0.25, 2.6),
+            lines * (8 * cell + 0.37) + 0.62 + 0.2 * missing,
+        ),
         squeeze=False,
         sharex=True,
         sharey=True,
-        layout="constrained",
+        layout="compressed",
     )
     colours = plt.get_cmap("cividis")
     for spare in axes_grid.ravel()[len(grids) :]:
@@ -1078,7 +1105,9 @@ def viewpoint_grids(
                     )
                 )
                 continue
-            dark = norm(value) < 0.55
+            # Black on what is lighter than 18 % of white, where both contrasts are equal.
+            r, g, b = (np.array(colours(norm(value))[:3]) + 0.055) ** 2.4 / 1.055**2.4
+            dark = 0.2126 * r + 0.7152 * g + 0.0722 * b < 0.18
             axes.text(
                 j,
                 i,
@@ -1093,14 +1122,17 @@ def viewpoint_grids(
         axes.tick_params(length=0, labelbottom=True, labelleft=True)
         axes.spines[:].set_visible(False)
         axes.set_title(_shortened(name, 8 * cell, 8.5), parse_math=False)
-    bar = figure.colorbar(image, ax=axes_grid, aspect=25, pad=0.015, fraction=0.03)
+    bar = figure.colorbar(
+        image, ax=axes_grid, location="bottom", aspect=40, pad=0.02, fraction=0.08, shrink=0.7
+    )
     bar.outline.set_visible(False)
     bar.set_label(label, parse_math=False)
-    figure.supxlabel("gallery orientation")
+    for axes in axes_grid[-1]:
+        axes.set_xlabel("gallery orientation")
     figure.supylabel("query orientation")
     if missing:
-        hatched = Patch(fc="white", ec="#aaaaaa", hatch="////", lw=0)
-        _legend(figure, [hatched], ["no pair"], "outside lower right")
+        hatched = Patch(fc="white", ec="#aaaaaa", hatch="//////", lw=0.5)
+        _legend(figure, {"no pair": hatched}, "outside upper right")
     return _finished(figure)
 
 
@@ -1123,11 +1155,10 @@ def agreement_by_angle(curves: pd.DataFrame | Mapping[str, pd.DataFrame], label:
     for name, curve in curves.items():
         _columns(curve, ("angle", "value", "low", "high"), f"the curve of {name!r}")
     names = list(curves)
-    ncols = _legend_columns(names, SINGLE)
-    keys = math.ceil(len(names) / ncols) if names != [""] else 0
+    keys = 0 if names == [""] else math.ceil(len(names) / 2)
     figure, axes = plt.subplots(figsize=(SINGLE, 2.3 + 0.17 * keys), layout="constrained")
     looks = _looks(names)
-    step = min(4.0, 20 / len(names))
+    step = min(3.5, 18 / len(names))
     for i, (name, curve) in enumerate(curves.items()):
         colour, marker, dash = looks[name]
         # Side by side, so that no interval hides another.
@@ -1140,11 +1171,11 @@ def agreement_by_angle(curves: pd.DataFrame | Mapping[str, pd.DataFrame], label:
     axes.set_ylabel(_wrapped(label, 2.0, 8), parse_math=False)
     axes.grid(True)
     if keys:
-        handles = [
-            Line2D([], [], color=colour, marker=marker, ls=dash)
-            for colour, marker, dash in looks.values()
-        ]
-        _legend(figure, handles, names, "outside upper center", ncols)
+        handles = {
+            name: Line2D([], [], color=colour, marker=marker, ls=dash)
+            for name, (colour, marker, dash) in looks.items()
+        }
+        _legend(figure, handles)
     return _finished(figure)
 
 
@@ -1209,11 +1240,14 @@ def score_bars(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure
         axes.hlines(range(len(rows)), 0, 104, color="#eeeeee", lw=0.5, zorder=0)
     figure.supxlabel("score (%)")
     if paper is not None:
-        handles = [
-            Line2D([], [], ls="none", marker=marker, color=colour, mfc=face)
-            for colour, marker, face, _ in looks
-        ]
-        _legend(figure, handles, ["measured here", "the paper's"], "outside upper center")
+        handles = {
+            name: Line2D([], [], ls="none", marker=marker, color=colour, mfc=face)
+            for (colour, marker, face, _), name in zip(
+                looks, ("measured here", "paper"), strict=True
+            )
+        }
+        _legend(figure, handles)
+    figure.get_layout_engine().set(wspace=0.06)
     return _finished(figure)
 
 

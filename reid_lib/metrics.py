@@ -57,11 +57,12 @@ class Protocol:
             plain AP, and the worst order for market AP, INP and the rank of the first match, so
             that a network whose codes are all equal scores as chance. "worst" and "best" take
             one order for all of them.
-        tolerance: distances that differ only by rounding count as tied. Squared distances of a
-            query are tied with a match's when they differ by at most `tolerance` times the
-            query's mean squared distance to its gallery (or by (tolerance times the codes' root
-            mean square length)^2, if that is more: codes so close are equal up to rounding).
-            Matches whose tied ranges overlap are tied with each other.
+        tolerance: distances that differ only by rounding count as tied. Whatever lies within
+            +- t of a match's squared distance is tied with it, where t is `tolerance` times the
+            query's mean squared distance to the gallery (or (`tolerance` times the codes' root
+            mean square length)^2 if that is more: so close, codes are equal up to rounding).
+            Matches whose ranges overlap are tied with each other. In single precision the
+            squared distances err by up to 2.4e-7 of their mean, so two of them by twice that.
     """
 
     ranks: tuple[int, ...] = (1, 5, 10, 20)
@@ -72,7 +73,7 @@ class Protocol:
     junk_pids: tuple[int, ...] = (-1,)
     unmatched: Literal["drop", "zero", "raise"] = "raise"
     ties: Literal["expected", "worst", "best"] = "expected"
-    tolerance: float = 1e-6
+    tolerance: float = 5e-7
 
     def __post_init__(self):
         object.__setattr__(self, "ranks", tuple(int(k) for k in self.ranks))
@@ -167,8 +168,8 @@ def sq_distances(q_codes: Codes, g_codes: Codes) -> Tensor:
     """
     q, g = _codes(q_codes, g_codes)
     mean = g.mean(0)
-    q_sq, g_sq = _sq_norms(q, g, mean)
-    sq = torch.addmm(g_sq, q - mean, (g - mean).T, alpha=-2)
+    q, q_sq, g_sq = _about(mean, q, g)
+    sq = torch.addmm(g_sq, q, (g - mean).T, alpha=-2)
     return sq.add_(q_sq[:, None]).clamp_(min=0)
 
 
@@ -207,6 +208,7 @@ def evaluate_cameras(
     pids: Ids,
     camids: Ids,
     protocol: Protocol = Protocol(),
+    names: Sequence[str] | None = None,
 ) -> dict[str, Result]:
     """Let every camera query every other one.
 
@@ -215,6 +217,7 @@ def evaluate_cameras(
         pids: (N,) int.
         camids: (N,) int, two cameras or more. In the keys they are letters, ascending.
         protocol: what counts, and how.
+        names: (N,) names of the images, as `q_names` of `evaluate`.
     Returns:
         A `Result` a direction, as "A->B" (queries from A, gallery of B), and under "both" the
         mean over the directions of each score, with all queries in `per_query` and their
@@ -241,6 +244,7 @@ def evaluate_cameras(
             camids[q],
             camids[g],
             protocol,
+            None if names is None else [names[i] for i in q],
         )
     frames = [r.per_query.assign(direction=name) for name, r in results.items()]
     mean = pd.DataFrame([r.scores() for r in results.values()]).mean()
@@ -418,17 +422,16 @@ def _refuse(codes: Tensor, name: str) -> None:
         )
 
 
-def _sq_norms(q: Tensor, g: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared lengths about the mean. They show at no further cost whether all codes are finite."""
-    sq = [
-        torch.cat([torch.linalg.vector_norm(part - mean, dim=1) for part in x.split(_WIDTH)])
-        for x in (q, g)
-    ]
-    q_sq, g_sq = (norms.square_() for norms in sq)
+def _about(mean: Tensor, q: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries about the mean, and the squared lengths of both sides' codes about it."""
+    centred = q - mean
+    q_sq = torch.linalg.vector_norm(centred, dim=1).square_()
+    g_sq = torch.cat([torch.linalg.vector_norm(part - mean, dim=1) for part in g.split(_WIDTH)])
+    g_sq.square_()
     if not torch.isfinite(q_sq.sum() + g_sq.sum()):
         _refuse(q, "q_codes")
         _refuse(g, "g_codes")
-    return q_sq, g_sq
+    return centred, q_sq, g_sq
 
 
 def _ids(ids: Ids, length: int, name: str) -> np.ndarray:
@@ -511,7 +514,7 @@ def _pairs(ids: _Ids, protocol: Protocol) -> _Pairs:
     query = [np.repeat(q.ravel(), g.shape[1]) for q, g in persons]
     row = [np.repeat(g, q.shape[1], axis=0).ravel() for q, g in persons]
     query, row = np.concatenate([none, *query]), np.concatenate([none, *row])
-    junk = np.isin(ids.g_pids[row], protocol.junk_pids)
+    junk = np.isin(ids.g_pids, protocol.junk_pids)[row]
     if protocol.same_camera_junk or protocol.gallery_cameras == "other":
         junk |= ids.q_camids[query] == ids.g_camids[row]
     return _Pairs(persons, query, row, junk)
@@ -592,7 +595,7 @@ class _Centred:
         keep = ~np.isin(ids.g_pids, protocol.junk_pids)
         weights = torch.from_numpy(keep).to(g) / max(keep.sum(), 1)
         mean = weights @ g
-        q_sq, g_sq = _sq_norms(q, g, mean)
+        q, q_sq, g_sq = _about(mean, q, g)
         spread = float(weights @ g_sq)
         # About the mean this is the mean squared distance to the gallery.
         sq_mean = q_sq.cpu().double().numpy() + spread
@@ -602,10 +605,10 @@ class _Centred:
                 f"the codes have collapsed: their mean distance, {sq_mean.mean() ** 0.5:.3g}, is "
                 f"rounding beside their length, {sq_length**0.5:.3g}. The ranking is by chance.",
                 RuntimeWarning,
-                stacklevel=2,
+                stacklevel=4,
             )
         tolerance = np.maximum(protocol.tolerance * sq_mean, protocol.tolerance**2 * sq_length)
-        return cls(q - mean, g, mean, q_sq, g_sq, keep, tolerance)
+        return cls(q, g, mean, q_sq, g_sq, keep, tolerance)
 
     def values(self, pairs: _Pairs) -> np.ndarray:
         """||g||^2 - 2 q.g of each pair."""
@@ -635,7 +638,7 @@ class _Search:
 def _search(
     codes: _Centred, ids: _Ids, pairs: _Pairs, protocol: Protocol, distances: bool = False
 ) -> _Search:
-    """Count, for each match, the wrong images that are nearer: no list is ever sorted."""
+    """Count, for each match, the wrong images that are nearer; the ranking itself is never made."""
     values = codes.values(pairs)
     right = np.flatnonzero(~pairs.junk)
     right = right[np.argsort(values[right])]
@@ -900,31 +903,48 @@ def _score_single(
     gallery = codes.g[torch.from_numpy(order)] - codes.mean
     gallery_sq = codes.g_sq[torch.from_numpy(order)]
     bounds = np.cumsum(np.append(0, found.matches))
-    collected = {name: [] for name in _score_names(protocol)}
-    for i in np.flatnonzero(found.matches):
+    place = np.arange(1, len(pids) + 2)
+    trapezoid = (1 / place + (place == 1)) / 2
+
+    def chances(i: int) -> tuple[np.ndarray, np.ndarray]:
+        """(M, P) each: of an image nearer than the query's match, and of one nearer or tied."""
         value = (gallery_sq - 2 * gallery @ codes.q[i]).cpu().numpy()
-        valid = np.ones(len(order), bool)
+        valid = ids.g_pids[order] != ids.q_pids[i]
         if protocol.gallery_cameras == "other":
-            valid = ids.g_camids[order] != ids.q_camids[i]
-        valid &= ids.g_pids[order] != ids.q_pids[i]
+            valid &= ids.g_camids[order] != ids.q_camids[i]
         value[~valid] = np.inf
         images = np.maximum(np.add.reduceat(valid, starts, dtype=np.int64), 1)
-        at = slice(bounds[i], bounds[i + 1])
-        low, high = found.low[at, None], found.high[at, None]
-        nearer = np.add.reduceat(value < low, starts, axis=1, dtype=np.int64) / images
-        reached = np.add.reduceat(value <= high, starts, axis=1, dtype=np.int64) / images
+        match = slice(bounds[i], bounds[i + 1])
+        below, within = value < found.low[match, None], value <= found.high[match, None]
+        return tuple(
+            np.add.reduceat(x, starts, axis=1, dtype=np.int64) / images for x in (below, within)
+        )
+
+    asked = np.flatnonzero(found.matches)
+    batches = np.array_split(asked, -(-len(found.query) * len(place) // _BLOCK) or 1)
+    parts = []
+    for batch in (batch for batch in batches if len(batch)):
+        nearer, reached = map(np.concatenate, zip(*map(chances, batch), strict=True))
         worst = _flips(nearer if protocol.ties == "best" else reached)
-        plain = _mean_flips(nearer, reached) if protocol.ties == "expected" else worst
-        place = np.arange(1, len(pids) + 2)
-        trapezoid = (1 / place + (place == 1)) / 2
-        market = (worst @ trapezoid).mean()
-        collected["AP"].append(market if protocol.ap == "market" else (plain @ (1 / place)).mean())
-        collected["AP_market"].append(market)
-        collected["INP"].append((worst @ (1 / place)).mean())
-        collected["first_match"].append((worst @ place).mean())
-        for k in protocol.ranks:
-            collected[f"rank-{k}"].append(plain[:, :k].sum(1).mean())
-    return {name: np.array(values) for name, values in collected.items()}
+        plain = worst.copy()
+        tied = (reached > nearer).any(1)
+        if protocol.ties == "expected" and tied.any():
+            plain[tied] = _mean_flips(nearer[tied], reached[tied])
+        market = worst @ trapezoid
+        scores = {
+            "AP": market if protocol.ap == "market" else plain @ (1 / place),
+            "AP_market": market,
+            "INP": worst @ (1 / place),
+            "first_match": worst @ place,
+        } | {f"rank-{k}": plain[:, :k].sum(1) for k in protocol.ranks}
+        count = found.matches[batch]
+        first = np.cumsum(count) - count
+        parts.append({name: np.add.reduceat(x, first) / count for name, x in scores.items()})
+    none = np.zeros(0)
+    return {
+        name: np.concatenate([none, *(part[name] for part in parts)])
+        for name in _score_names(protocol)
+    }
 
 
 def _flips(chance: np.ndarray) -> np.ndarray:

@@ -138,13 +138,13 @@ def agrees_with_the_oracle(queries, gallery, protocol):
     )
 
 
-@settings(max_examples=1000, deadline=None, derandomize=True)
+@settings(max_examples=600, deadline=None, derandomize=True)
 @given(st.lists(image, min_size=1, max_size=4), st.lists(image, min_size=1, max_size=6), protocols)
 def test_scores_equal_those_of_every_allowed_order(queries, gallery, protocol):
     agrees_with_the_oracle(queries, gallery, protocol)
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
+@settings(max_examples=250, deadline=None, derandomize=True)
 @given(st.lists(image, min_size=1, max_size=3), st.lists(image, min_size=1, max_size=6), protocols)
 def test_single_shot_scores_equal_those_of_every_draw(queries, gallery, protocol):
     single = Protocol(**{**vars(protocol), "match": "single"})
@@ -480,7 +480,7 @@ def test_a_protocol_is_frozen_and_prints_all_that_decides():
     with pytest.raises(AttributeError):
         protocol.ap = "market"
     text = str(protocol)
-    assert all(word in text for word in ("1, 7", "-5", "left out", "plain", "1e-06", "camera"))
+    assert all(word in text for word in ("1, 7", "-5", "left out", "plain", "5e-07", "camera"))
     assert 2 <= text.count("\n") + 1 <= 6
     assert str(protocol) != str(Protocol()) and hash(protocol) != hash(Protocol())
 
@@ -556,7 +556,7 @@ def test_torchreid_and_fast_reid_agree_where_nothing_is_tied():
 
 @pytest.mark.slow
 def test_torchreid_and_fast_reid_agree_at_market_size():
-    torchreid_agrees(market_sized(3368, 15913, 751, dim=512))
+    torchreid_agrees(market_sized(3368, 15913, 751, dim=64))
 
 
 def test_torchreid_drops_unmatched_queries_unasked():
@@ -637,7 +637,9 @@ def test_torchreids_cuhk03_draws_approach_the_exact_single_shot_cmc():
 
 def test_each_direction_is_its_own_evaluation_and_both_is_their_mean():
     codes, pids, camids, _ = people(spread=2)
-    results = evaluate_cameras(codes, pids, camids + 4)
+    files = [f"{i}.png" for i in range(len(codes))]
+    results = evaluate_cameras(codes, pids, camids + 4, names=files)
+    assert results["B->A"].per_query["name"][0] == files[np.flatnonzero(camids == 1)[0]]
     assert list(results) == ["A->B", "B->A", "both"]
     close(results["A->B"], evaluate(*sides(codes, pids, camids)))
     close(results["B->A"], evaluate(*sides(codes, pids, 1 - camids)))
@@ -696,7 +698,9 @@ def test_a_view_that_is_missing_asks_no_query():
     junk[g_views == 1] = -1
     empty = viewpoint_grid(*args[:3], junk, *args[4:], q_views, g_views)
     empty = empty[empty["gallery_orientation"] == 1]
-    assert empty["queries"].sum() == 0 and empty[["rank1", "mAP", "same_distance"]].isna().all(axis=None)
+    assert empty["queries"].sum() == 0 and empty[["rank1", "mAP", "same_distance"]].isna().all(
+        axis=None
+    )
 
 
 def test_a_ranked_gallery_is_what_the_scores_were_drawn_from():
@@ -787,11 +791,11 @@ def test_the_paired_test_finds_a_shift_and_no_more_in_noise_than_its_level():
     assert table.loc["AP", "p"] < 0.01 and table.loc["AP", "low"] > 0
     assert paired_test(base, base, draws=200).loc["AP", "p"] == 1.0
     false = 0
-    for seed in range(200):  # a whole person shifts together: a test by query would find too much
+    for seed in range(100):  # a whole person shifts together: a test by query would find too much
         shift = np.random.default_rng(seed).normal(size=30)[pids]
-        p = paired_test(base, base.assign(AP=base["AP"] + shift), draws=400, seed=seed)
+        p = paired_test(base, base.assign(AP=base["AP"] + shift), draws=200, seed=seed)
         false += p.loc["AP", "p"] <= 0.05
-    assert false <= 20
+    assert false <= 12
 
 
 def test_runs_over_other_queries_are_not_paired():

@@ -1,0 +1,72 @@
+"""Clone the repository into an empty folder, run the README's two commands, write how they ended.
+
+    .venv/bin/python benchmarks/fresh_clone.py
+
+It writes benchmarks/fresh_clone.md, which `make readme` puts into the README. With --empty-cache the
+packages are downloaded anew instead of coming from uv's cache.
+"""
+
+import argparse
+import os
+import platform
+import re
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+COMMANDS = (("make setup", 2), ("make reproduce", 34), ("make test", 1))  # and lines worth keeping
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--empty-cache", action="store_true")
+    empty_cache = parser.parse_args().empty_cache
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "clone"
+        subprocess.run(["git", "clone", "--quiet", REPOSITORY, clone], check=True)
+        environment = {key: v for key, v in os.environ.items() if key != "VIRTUAL_ENV"}
+        if empty_cache:
+            environment["UV_CACHE_DIR"] = str(Path(folder) / "cache")
+        lines, ends = [], []
+        for command, keep in COMMANDS:
+            start = time.monotonic()
+            done = subprocess.run(
+                command.split(),
+                cwd=clone,
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
+            seconds = time.monotonic() - start
+            print(done.stdout)
+            if done.returncode:
+                raise SystemExit(f"{command} failed with status {done.returncode}")
+            lines.append(f"| `{command}` | {seconds:.0f} s |")
+            end = [line.rstrip() for line in done.stdout.strip().splitlines()[-keep:]]
+            ends.append(f"```text\n$ {command}\n" + "\n".join(end) + "\n```")
+    processor = _processor()
+    cache = "an empty package cache" if empty_cache else "a warm package cache"
+    text = (
+        f"In a fresh clone on {os.cpu_count()} cores of {processor}, {platform.system()}, "
+        f"torch {torch.__version__}, with {cache} (`benchmarks/fresh_clone.py`):\n\n"
+        "| command | wall time |\n| --- | --- |\n" + "\n".join(lines) + "\n\n" + "\n\n".join(ends[1:])
+    )
+    (REPOSITORY / "benchmarks" / "fresh_clone.md").write_text(text + "\n", encoding="utf-8")
+
+
+def _processor() -> str:
+    try:
+        found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    except OSError:
+        found = None
+    return found.group(1) if found else platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    main()

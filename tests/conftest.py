@@ -1,0 +1,44 @@
+"""Small data sets and configs that the tests share."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+os.environ.setdefault("MPLBACKEND", "agg")
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def write_images(folder: Path, persons: int, size=(24, 48), seed: int = 0) -> Path:
+    """Persons who differ in the colours of their upper and lower half, in PKU-ReID's layout."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    for pid in range(1, persons + 1):
+        colours = rng.integers(0, 256, (2, 1, 1, 3))
+        for camid in (1, 2):
+            for orientation in range(1, 9):
+                noise = rng.integers(-40, 40, (size[1], size[0], 3))
+                halves = np.repeat(colours[:, 0], size[1] // 2, axis=0)
+                image = np.clip(halves + noise, 0, 255).astype(np.uint8)
+                Image.fromarray(image).save(folder / f"{pid:03d}_{camid}_{orientation}.png")
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Six persons, 96 images."""
+    return write_images(tmp_path / "images", 6)
+
+
+@pytest.fixture
+def preset_file(tmp_path, folder):
+    """Two rows that train in a second."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        f"title: tiny\ndata: {folder}\n"
+        "recipe: {start: random, epochs: 2, batch_size: 8, images_per_person: 4, precision: fp32}\n"
+        "rows:\n  - {row: htri, setting: htri}\n  - {row: set3, setting: set3}\n"
+    )
+    return path

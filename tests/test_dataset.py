@@ -1,0 +1,209 @@
+"""The reader, the check and the splits, on folders with planted faults."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from conftest import REPOSITORY, write_images
+from PIL import Image
+
+from reid_lib.cli import main
+from reid_lib.dataset import (
+    check,
+    fingerprint,
+    load_pixels,
+    read_pku,
+    split_persons,
+    split_pids,
+)
+
+
+def test_the_index_is_sorted_by_number_whatever_the_padding(tmp_path):
+    write_images(tmp_path, 12)
+    for path in list(tmp_path.iterdir()):
+        if path.name.startswith("002"):
+            path.rename(tmp_path / path.name.removeprefix("00"))
+    index = read_pku(tmp_path)
+    assert list(index.columns) == ["path", "pid", "camid", "orientation"]
+    assert index.pid.tolist() == sorted(list(range(1, 13)) * 16)
+    assert index.orientation.tolist() == [*range(1, 9)] * 24
+
+
+def test_images_are_read_by_content_not_by_suffix(folder):
+    for path in folder.iterdir():
+        Image.open(path).save(path.with_suffix(".jpg"), quality=95)
+        path.with_suffix(".jpg").rename(path)  # JPEG data under a .png name
+    assert check(folder).errors == []
+    assert load_pixels(read_pku(folder)).shape == (96, 3, 48, 24)
+
+
+def test_pixels_are_those_of_the_files_in_index_order(folder):
+    index = read_pku(folder)
+    pixels = load_pixels(index)
+    assert pixels.dtype == torch.uint8
+    for row in (0, 50, 95):
+        expected = np.asarray(Image.open(index.path[row])).transpose(2, 0, 1)
+        assert np.array_equal(pixels[row], expected)
+    assert load_pixels(index, (16, 8)).shape == (96, 3, 16, 8)
+
+
+def test_a_clean_folder_has_only_oddities(folder):
+    report = check(folder)
+    assert report.errors == []
+    assert report.notices == [
+        "images are 24 x 48 pixels; PKU-ReID's are 48 x 128",
+        "6 persons; the whole of PKU-ReID has 114",
+    ]
+    assert report.summary["images"] == 96
+
+
+def remove_a_view(folder):
+    (folder / "002_1_3.png").unlink()
+
+
+def double_a_view(folder):
+    shutil.copy(folder / "003_2_1.png", folder / "3_2_1.png")
+
+
+def truncate(folder):
+    path = folder / "001_1_1.png"
+    path.write_bytes(path.read_bytes()[:300])
+
+
+def not_an_image(folder):
+    (folder / "001_1_1.png").write_bytes(b"hello")
+
+
+def resize_one(folder):
+    Image.new("RGB", (30, 48)).save(folder / "004_1_2.png")
+
+
+def misname(folder):
+    (folder / "001_1_1.png").rename(folder / "001-1-1.png")
+
+
+def one_image_two_persons(folder):
+    shutil.copy(folder / "001_1_1.png", folder / "002_1_1.png")
+
+
+def one_image_two_cameras(folder):
+    shutil.copy(folder / "001_1_1.png", folder / "001_2_1.png")
+
+
+def a_ninth_orientation(folder):
+    Image.new("RGB", (24, 48)).save(folder / "001_1_9.png")
+
+
+@pytest.mark.parametrize(
+    "fault, message",
+    [
+        (remove_a_view, "2_1_3: the view is missing"),
+        (double_a_view, "003_2_1.png, 3_2_1.png: the same view twice"),
+        (truncate, "001_1_1.png: cannot be read"),
+        (not_an_image, "001_1_1.png: cannot be read (not an image)"),
+        (resize_one, "004_1_2.png: 30 x 48 pixels, the others have 24 x 48"),
+        (misname, "001-1-1.png: the name does not fit"),
+        (one_image_two_persons, "001_1_1.png, 002_1_1.png: the same image under two persons"),
+        (one_image_two_cameras, "001_1_1.png, 001_2_1.png: the same image under two cameras"),
+        (a_ninth_orientation, "001_1_9.png: orientation 9 is not one of 1 to 8"),
+    ],
+)
+def test_a_fault_that_would_falsify_a_score_is_an_error_by_name(folder, capsys, fault, message):
+    fault(folder)
+    assert any(message in error for error in check(folder).errors)
+    assert main(["check", str(folder)]) == 2
+    assert message in capsys.readouterr().out
+
+
+def test_one_image_under_two_orientations_is_only_a_notice(folder, capsys):
+    shutil.copy(folder / "005_1_4.png", folder / "005_1_5.png")
+    report = check(folder)
+    assert report.errors == []
+    assert "005_1_4.png, 005_1_5.png: the same image under two orientations" in report.notices
+    assert main(["check", str(folder)]) == 0
+
+
+def test_a_missing_or_empty_folder_says_where_the_data_are_to_be_had(tmp_path, capsys):
+    with pytest.raises(ValueError, match=r"no folder .*PKU-Reid-Dataset"):
+        read_pku(tmp_path / "none")
+    with pytest.raises(ValueError, match=r"no image named personId_.*PKU-Reid-Dataset"):
+        read_pku(tmp_path)
+    assert main(["check", str(tmp_path / "none")]) == 2
+    assert "PKU-Reid-Dataset" in capsys.readouterr().err
+
+
+def test_the_reader_refuses_what_it_would_have_to_guess(folder):
+    double_a_view(folder)
+    with pytest.raises(ValueError, match=r"there twice.*3_2_1\.png"):
+        read_pku(folder)
+    misname(folder)
+    with pytest.raises(ValueError, match=r"1 names .* 001-1-1\.png"):
+        read_pku(folder)
+
+
+def test_an_unreadable_or_odd_image_is_named_when_pixels_are_loaded(folder):
+    truncate(folder)
+    with pytest.raises(ValueError, match=r"001_1_1\.png: cannot be read.*reid check"):
+        load_pixels(read_pku(folder))
+    write_images(folder, 6)
+    resize_one(folder)
+    with pytest.raises(ValueError, match=r"004_1_2\.png: 30 x 48 .*set image_size"):
+        load_pixels(read_pku(folder))
+
+
+def test_the_fingerprint_follows_content_and_identity_but_not_padding(folder, tmp_path):
+    before = fingerprint(read_pku(folder))
+    (folder / "001_1_1.png").rename(folder / "1_1_1.png")
+    assert fingerprint(read_pku(folder)) == before == check(folder).summary["fingerprint"]
+    Image.new("RGB", (24, 48)).save(folder / "1_1_1.png")
+    assert fingerprint(read_pku(folder)) != before
+
+
+def test_train_and_test_never_share_a_person(folder):
+    index = read_pku(folder)
+    for seed in range(20):
+        train, test = split_persons(index, seed)
+        assert set(train.pid).isdisjoint(test.pid)
+        assert len(train) == len(test) == 48
+        assert sorted([*train.index, *test.index]) == list(index.index)
+
+
+def test_a_split_depends_on_the_ids_alone_not_on_their_order():
+    forward, backward = split_pids(range(1, 115), 3), split_pids(range(114, 0, -1), 3)
+    assert forward == backward
+    assert split_pids(range(1, 115), 4) != forward
+
+
+def test_over_many_splits_each_person_trains_about_half_of_the_time():
+    times = np.zeros(115)
+    for seed in range(400):
+        times[split_pids(range(1, 115), seed)[0]] += 1
+    assert 150 < times[1:].min() and times[1:].max() < 250  # five standard deviations
+
+
+def test_the_frozen_splits_are_what_the_function_gives():
+    frozen = json.loads((REPOSITORY / "splits" / "pku_reid.json").read_text())["splits"]
+    assert len(frozen) == 10
+    for seed, split in enumerate(frozen):
+        assert (split["train"], split["test"]) == split_pids(range(1, 115), seed)
+        assert len(split["train"]) == len(split["test"]) == 57
+        assert set(split["train"]).isdisjoint(split["test"])
+        assert sorted(split["train"] + split["test"]) == list(range(1, 115))
+
+
+def test_one_person_cannot_be_split():
+    with pytest.raises(ValueError, match="1 persons"):
+        split_pids([7], 0)
+
+
+def test_the_real_portion_is_read_and_its_doubled_image_is_noticed():
+    real = REPOSITORY.parent / "shared" / "pku74" / "PKUv1a_128x48"
+    if not real.is_dir():
+        pytest.skip("the 74-person portion of PKU-ReID is not here")
+    report = check(real)
+    assert report.errors == []
+    assert report.summary["images"] == 1184
+    twin = "85_1_4.png, 85_1_5.png: the same image under two orientations"
+    assert twin in report.notices

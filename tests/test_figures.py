@@ -1,0 +1,689 @@
+"""Figures draw what they are given, can be read, take names literally, and redraw byte for byte."""
+
+import copy
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, Polygon
+from matplotlib.path import Path as Outline
+from matplotlib.text import Text
+from PIL import Image
+
+from reid_lib import figures
+
+ROWS = ["resnet50_htri", "resnet18_htri", "set1", "set2", "set3"]
+HOSTILE = ["$x$", "<img>", "_a_b$"]
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (*shape, 32, 12, 3), dtype=np.uint8)
+
+
+def a_case(label="simple", pids=None, k=10, junk=None, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "label": label,
+        "query_image": noise(seed=seed),
+        "query_pid": 7,
+        "images": noise(k, seed=seed),
+        "pids": rng.integers(1, 99, k) if pids is None else pids,
+        "sq_distances": np.sort(rng.random(k)) * 9,
+        "correct": rng.random(k) < 0.5,
+        "junk": junk,
+    }
+
+
+def an_index(persons=range(1, 13), views=8):
+    cells = [(p, c, o) for p in persons for c in (1, 2) for o in range(1, views + 1)]
+    return pd.DataFrame(cells, columns=["pid", "camid", "orientation"])
+
+
+def a_gallery(n=30, pids=None, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "query_image": noise(seed=seed),
+        "code": rng.gamma(1, 1, 512),
+        "gallery_images": noise(n, seed=seed),
+        "sq_distances": rng.random(n) * 50,
+        "correct": rng.random(n) < 0.3,
+        "pids": rng.integers(1, 99, n) if pids is None else pids,
+        "query_pid": 12,
+    }
+
+
+def plane_panels(titles=("classification loss", "compact loss", "scatter loss"), labels=(0, 1, 2)):
+    rng = np.random.default_rng(0)
+    centres = np.array([[0.0, 0.0], [4.0, 1.0], [1.0, 4.0]])
+    before = np.repeat(centres, 6, axis=0) + rng.normal(size=(18, 2))
+    base = {"before": before, "after": before * 0.8, "labels": np.repeat(labels, 6)}
+    lines = np.array([[-9.0, 9, 9, -9], [2, -9, 2, 9]])
+    extra = (
+        {"centres": None, "radii": None, "boundary": lines},
+        {"centres": centres, "radii": np.array([2.06, 2.0, 1.5])},
+        {"centres": centres, "radii": None, "boundary": None},
+    )
+    return [base | {"title": t} | more for t, more in zip(titles, extra, strict=True)]
+
+
+def a_history(terms, epochs=20, seed=0):
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame({"epoch": np.arange(1, epochs + 1), "loss": rng.random(epochs) + 1})
+    for i, term in enumerate(terms):
+        frame[f"l_{term}"] = rng.random(epochs) * 1000 ** (i + 1)
+        frame[f"grad_{term}"] = rng.random(epochs) * 10.0**-i
+    return frame.assign(code_norm=20.0, lr=2e-4, train_accuracy=rng.random(epochs))
+
+
+def histories(names=ROWS):
+    terms = (("tri",), ("tri",), ("sr",), ("sr", "cl"), ("sr", "cl", "sl"))
+    return {n: a_history(t, seed=i) for i, (n, t) in enumerate(zip(names, terms, strict=False))}
+
+
+def tsne_panel(title="set3", persons=range(20), camids=(1, 2), seed=0):
+    persons = list(persons)
+    rng = np.random.default_rng(seed)
+    where = np.repeat(np.arange(len(persons)), 8)
+    return {
+        "title": title,
+        "xy": rng.normal(size=(len(persons), 2))[where] * 9 + rng.normal(size=(len(where), 2)),
+        "pids": np.array(persons)[where],
+        "camids": np.tile(np.repeat(camids, 4), len(persons)),
+        "intra": 1.25,
+        "inter": 5.0,
+    }
+
+
+def a_grid(seed=0):
+    return np.random.default_rng(seed).random((8, 8)) * 100
+
+
+def a_curve(start=90.0):
+    value = start - 10 * np.arange(5.0)
+    angle = [0, 45, 90, 135, 180]
+    return pd.DataFrame({"angle": angle, "value": value, "low": value - 3, "high": value + 4})
+
+
+def a_table(rows=ROWS):
+    scores = np.random.default_rng(0).uniform(30, 99, (len(rows), 5)).round(1)
+    return pd.DataFrame(scores, rows, ["rank-1", "rank-5", "rank-10", "rank-20", "mAP"])
+
+
+DRAWINGS = {
+    "person_sheet": lambda: figures.person_sheet(noise(2, 8), "person 3"),
+    "split_counts": lambda: figures.split_counts(an_index(), range(1, 7), range(7, 11)),
+    "framework": lambda: figures.framework(**a_gallery()),
+    "losses_in_the_plane": lambda: figures.losses_in_the_plane(plane_panels()),
+    "training_curves": lambda: figures.training_curves(histories()),
+    "training_curves_of_one_row": lambda: figures.training_curves({"mine": a_history(("sr",))}),
+    "training_curves_of_one_epoch": lambda: figures.training_curves(
+        {name: history.iloc[:1] for name, history in histories().items()}
+    ),
+    "tsne_panels": lambda: figures.tsne_panels(
+        [tsne_panel(name) for name in ("resnet18_htri", "set1", "set3")],
+        note="t-SNE, perplexity 30, seed 0.",
+    ),
+    "ranking": lambda: figures.ranking(
+        [a_case("simple"), a_case("moderate", seed=1), a_case("hard", junk=np.arange(10) % 3 == 1)]
+    ),
+    "ranking_of_17": lambda: figures.ranking([a_case(k=17, pids=np.arange(1490, 1507))]),
+    "ranking_of_1": lambda: figures.ranking([a_case("hard", k=1, junk=[True])]),
+    "viewpoint_grids": lambda: figures.viewpoint_grids(
+        {name: np.where(np.eye(8) > i, np.nan, a_grid(i)) for i, name in enumerate(ROWS)},
+        "rank-1 (%)",
+    ),
+    "viewpoint_grids_wide": lambda: figures.viewpoint_grids(
+        {"set1": a_grid(), "set3": a_grid(1)}, "mAP (%)", "{:.2f}"
+    ),
+    "agreement_by_angle": lambda: figures.agreement_by_angle(
+        {name: a_curve(90 - i) for i, name in enumerate(ROWS)}, "rank-1 (%)"
+    ),
+    "score_bars": lambda: figures.score_bars(a_table(), a_table() - 5),
+}
+
+HOSTILE_DRAWINGS = {
+    "person_sheet": lambda: figures.person_sheet(noise(2, 8), " ".join(HOSTILE)),
+    "framework": lambda: figures.framework(
+        **a_gallery(3, HOSTILE) | {"query_pid": "$x$"}, backbone="a_b $x$"
+    ),
+    "losses_in_the_plane": lambda: figures.losses_in_the_plane(plane_panels(HOSTILE, HOSTILE)),
+    "training_curves": lambda: figures.training_curves(histories(HOSTILE)),
+    "tsne_panels": lambda: figures.tsne_panels(
+        [tsne_panel(name, HOSTILE, HOSTILE[:2]) for name in HOSTILE], note="$x$"
+    ),
+    "ranking": lambda: figures.ranking([a_case(name, HOSTILE, 3) for name in HOSTILE]),
+    "viewpoint_grids": lambda: figures.viewpoint_grids(dict.fromkeys(HOSTILE, a_grid()), "$x$"),
+    "agreement_by_angle": lambda: figures.agreement_by_angle(
+        dict.fromkeys(HOSTILE, a_curve()), "$x$"
+    ),
+    "score_bars": lambda: figures.score_bars(a_table(HOSTILE).rename(columns={"mAP": "$x$"})),
+    "split_counts": lambda: figures.split_counts(an_index(HOSTILE), HOSTILE[:2], HOSTILE[2:]),
+}
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Draws each of the figures above once."""
+    made = {}
+
+    def get(name, drawings=DRAWINGS):
+        key = name, id(drawings)
+        if key not in made:
+            made[key] = drawings[name]()
+            plt.close(made[key])  # it stays a figure, but pyplot counts it no more
+        return made[key]
+
+    return get
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_open():
+    yield
+    plt.close("all")
+
+
+def drawn_texts(figure, monkeypatch):
+    """The texts that reach the canvas, each with its box in pixels (hidden ticks do not count)."""
+    found = []
+    draw = Text.draw
+
+    def record(self, renderer):
+        if self.get_visible() and self.get_text().strip():
+            found.append((self, self.get_window_extent(renderer)))
+        draw(self, renderer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Text, "draw", record)
+        FigureCanvasAgg(figure).draw()
+    return found
+
+
+def words(figure):
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text().strip()]
+
+
+def boxes(figure, kind):
+    return [patch for patch in figure.axes[0].patches if patch.get_gid() == kind]
+
+
+# --- all figures ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_every_text_is_readable_whole_and_clear_of_the_others(name, drawn, monkeypatch):
+    figure = drawn(name)
+    assert isinstance(figure, Figure)
+    assert figure.get_figwidth() <= figures.DOUBLE + 1e-9
+    texts = drawn_texts(figure, monkeypatch)
+    assert texts
+    page = figure.bbox
+    for text, box in texts:
+        assert text.get_fontsize() >= figures.SMALL, text
+        inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= page.x1 + 1 and box.y1 <= page.y1 + 1
+        assert inside, (text, box)
+    for i, (one, a) in enumerate(texts):
+        for other, b in texts[i + 1 :]:
+            wide = min(a.x1, b.x1) - max(a.x0, b.x0)
+            high = min(a.y1, b.y1) - max(a.y0, b.y0)
+            # A box holds the room for descenders, so that two may touch by a pixel or so.
+            assert wide <= 1 or high <= 2.5, (one.get_text(), other.get_text(), wide, high)
+
+
+@pytest.mark.parametrize("name", HOSTILE_DRAWINGS)
+def test_names_from_files_stay_literal(name, drawn):
+    figure = drawn(name, HOSTILE_DRAWINGS)
+    FigureCanvasAgg(figure).draw()
+    hostile = [t for t in figure.findobj(Text) if "$x" in t.get_text() or "_a_b" in t.get_text()]
+    assert hostile
+    assert not any(text.get_parse_math() for text in hostile)
+    for given in HOSTILE:
+        assert any(given in text for text in words(figure)), given
+
+
+def test_titles_of_pictures_are_shortened_in_the_middle_and_never_run_off(monkeypatch):
+    figure = figures.person_sheet(noise(2, 8), "begin " + "x" * 500 + " end\nof it")
+    title = next(text for text in words(figure) if "…" in text)
+    assert title.startswith("begin") and title.endswith("of it") and "\n" not in title
+    for text, box in drawn_texts(figure, monkeypatch):
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, text
+
+
+def test_the_readers_settings_neither_change_nor_show(tmp_path):
+    plain = figures.save(DRAWINGS["agreement_by_angle"](), tmp_path / "plain", "f", "alt")
+    with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "savefig.bbox": "tight"}):
+        before = copy.deepcopy(dict(matplotlib.rcParams))
+        odd = figures.save(DRAWINGS["agreement_by_angle"](), tmp_path / "odd", "f", "alt")
+        assert dict(matplotlib.rcParams) == before
+    assert [p.read_bytes() for p in plain] == [p.read_bytes() for p in odd]
+
+
+def test_a_row_of_the_table_looks_the_same_whichever_rows_are_beside_it():
+    alone = figures.agreement_by_angle({"set2": a_curve()}, "rank-1 (%)").axes[0].lines[0]
+    among = figures.agreement_by_angle(dict.fromkeys(ROWS, a_curve()), "rank-1 (%)").axes[0].lines
+    two = next(line for line in among if line.get_gid() == "set2")
+    assert (alone.get_color(), alone.get_marker()) == (two.get_color(), two.get_marker())
+    assert len({(line.get_color(), line.get_marker()) for line in among}) == len(ROWS)
+
+
+# --- one by one -----------------------------------------------------------------------------------
+
+
+def test_person_sheet_puts_cameras_down_and_orientations_across(drawn):
+    figure = drawn("person_sheet")
+    placed = [axes for axes in figure.axes if axes.images]
+    given = noise(2, 8)
+    assert len(placed) == 16
+    for axes in placed:
+        box = axes.get_position()
+        view = sum(other.get_position().x0 < box.x0 - 1e-6 for other in placed) // 2
+        camera = sum(other.get_position().y0 > box.y0 + 1e-6 for other in placed) // 8
+        np.testing.assert_array_equal(axes.images[0].get_array(), given[camera, view])
+    assert set(words(figure)) >= {"camera 1", "camera 2", *map(str, range(1, 9))}
+
+
+def test_split_counts_writes_the_counts_and_leaves_missing_views_white():
+    index = an_index().drop(index=[0, 1, 40])
+    figure = figures.split_counts(index, range(1, 7), range(7, 13))
+    above, below = figure.axes
+    cells = np.asarray(above.images[0].get_array())
+    assert cells.shape == (16, 12)
+    assert Counter(cells.ravel().tolist()) == {0: 3, 1: 6 * 16 - 3, 2: 6 * 16}
+    counted = [int(text.get_text()) for text in below.texts]
+    assert counted == [46, 47, 48, 48]
+    assert [bar.get_width() for bar in below.patches] == counted
+
+
+def test_split_counts_names_persons_in_neither_part(drawn):
+    assert any("2 unused" in text for text in words(drawn("split_counts")))
+    assert "unused" in words(drawn("split_counts"))
+
+
+def test_framework_ranks_by_distance_and_draws_the_code_itself(drawn):
+    given, figure = a_gallery(), drawn("framework")
+    order = np.argsort(given["sq_distances"])
+    strip = next(axes for axes in figure.axes if axes.get_gid() == "code").images[0]
+    np.testing.assert_array_equal(np.asarray(strip.get_array()).T.ravel(), given["code"])
+    pictures = [axes.images[0].get_array() for axes in figure.axes if axes.images]
+    np.testing.assert_array_equal(pictures[0], given["query_image"])
+    np.testing.assert_array_equal(pictures[2:], given["gallery_images"][order[:10]])
+    assert len(boxes(figure, "correct")) == given["correct"][order[:10]].sum()
+    plot = next(axes for axes in figure.axes if "squared distance" in axes.get_ylabel())
+    wrong, right = (line.get_xydata() for line in plot.lines)
+    hits = given["correct"][order]
+    np.testing.assert_array_equal(right[:, 0], np.flatnonzero(hits) + 1)
+    np.testing.assert_array_equal(right[:, 1], given["sq_distances"][order][hits])
+    assert len(wrong) + len(right) == 30
+    assert "ResNet-18" in words(figure)
+
+
+def test_framework_draws_a_long_signed_code_and_a_small_gallery():
+    code = np.random.default_rng(0).normal(size=2047)
+    figure = figures.framework(**a_gallery(2) | {"code": code}, backbone="resnet50")
+    strip = next(axes for axes in figure.axes if axes.get_gid() == "code").images[0]
+    cells = np.asarray(np.ma.filled(strip.get_array(), np.nan)).T.ravel()
+    np.testing.assert_array_equal(cells[:2047], code)
+    assert np.isnan(cells[2047:]).all()
+    assert {"ResNet-50", "2047 numbers,", "ranking: the nearest 2 by d²"} <= set(words(figure))
+
+
+def test_losses_in_the_plane_draws_points_spheres_and_boundaries_in_equal_scale(drawn):
+    figure, panels = drawn("losses_in_the_plane"), plane_panels()
+    for axes, panel in zip(figure.axes, panels, strict=True):
+        assert axes.get_aspect() == 1
+        circles = [patch for patch in axes.patches if isinstance(patch, Circle)]
+        radii = [] if panel["radii"] is None else panel["radii"]
+        assert [circle.get_radius() for circle in circles] == list(radii)
+        if circles:
+            np.testing.assert_array_equal([c.get_center() for c in circles], panel["centres"])
+        points = [c.get_offsets() for c in axes.collections if len(c.get_offsets()) == 6]
+        np.testing.assert_allclose(np.concatenate(points[0::2]), panel["before"])
+        np.testing.assert_allclose(np.concatenate(points[1::2]), panel["after"])
+        low, high = np.array([axes.get_xlim(), axes.get_ylim()]).T
+        for codes in (panel["before"], panel["after"]):
+            assert ((codes > low) & (codes < high)).all()
+    lines = next(c for c in figure.axes[0].collections if c.get_gid() == "bound")
+    assert isinstance(lines, LineCollection)
+    assert len(lines.get_segments()) == 2
+    assert figure.axes[0].get_title() == "(a) classification loss"
+
+
+def test_a_boundary_may_be_a_function_of_the_limits():
+    asked = []
+
+    def boundary(x0, x1, y0, y1):
+        asked.append((x0, x1, y0, y1))
+        return np.array([[x0, y0, x1, y1]])
+
+    panel = plane_panels()[0] | {"boundary": boundary}
+    axes = figures.losses_in_the_plane([panel]).axes[0]
+    assert asked == [(*axes.get_xlim(), *axes.get_ylim())]
+
+
+@pytest.mark.parametrize("epochs", [1, 20])
+def test_training_curves_plot_each_column_of_each_history(epochs, drawn):
+    given = {name: history.iloc[:epochs] for name, history in histories().items()}
+    figure = drawn("training_curves" + ("_of_one_epoch" if epochs == 1 else ""))
+    plotted = Counter()
+    for axes in figure.axes:
+        for line in axes.lines:
+            history = given[line.get_gid()]
+            same = [
+                column
+                for column in history
+                if column != "epoch" and np.array_equal(history[column], line.get_ydata())
+            ]
+            assert same, axes.get_title()
+            plotted[line.get_gid()] += 1
+            if epochs == 1:
+                assert line.get_marker() not in ("", "None")
+    assert plotted == {name: len(h.columns) - 1 for name, h in given.items()}
+
+
+def test_gradient_norms_share_one_scale(drawn):
+    panels = [a for a in drawn("training_curves").axes if a.get_title().startswith("gradient")]
+    assert len(panels) == 4
+    assert len({(axes.get_ylim(), axes.get_yscale()) for axes in panels}) == 1
+
+
+def test_zeros_and_gaps_of_a_loss_are_drawn_on_its_logarithmic_axis(monkeypatch):
+    history = a_history(("cl",))
+    history["l_cl"] = [1000.0, np.nan, 10.0, 0.1, *[0.0] * 16]
+    figure = figures.training_curves({"set2": history})
+    axes = next(axes for axes in figure.axes if "compact loss" in axes.get_title())
+    assert axes.get_yscale() == "symlog"
+    assert axes.get_ylim()[0] < 0
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), history["l_cl"].dropna())
+
+
+def test_training_curves_need_no_more_than_epoch_and_loss():
+    figure = figures.training_curves({"mine": a_history(()).loc[:, ["epoch", "loss"]]})
+    assert [axes.get_title() for axes in figure.axes] == ["total loss"]
+
+
+def test_a_hull_encloses_its_persons_points_and_no_colour_serves_two(drawn):
+    figure, panel = drawn("tsne_panels"), tsne_panel()
+    hulls = [patch for patch in figure.axes[0].patches if isinstance(patch, Polygon)]
+    assert len(hulls) == 20
+    for person, hull in zip(range(20), hulls, strict=True):
+        own = panel["xy"][panel["pids"] == person]
+        middle = own.mean(0)
+        assert Outline(hull.get_xy()).contains_points(middle + (own - middle) * 0.999).all()
+    assert len({patch.get_facecolor() for patch in hulls}) == 20
+    shapes = [c.get_paths()[0].vertices.shape for c in figure.axes[0].collections]
+    assert len(shapes) == len(set(shapes)) == 2
+    assert "ratio 0.25" in figure.axes[0].get_xlabel()
+    assert "perplexity 30, seed 0" in figure.get_supxlabel()
+
+
+def test_a_person_keeps_its_colour_from_panel_to_panel():
+    few, many = tsne_panel(persons=[3, 5]), tsne_panel(persons=range(10))
+    figure = figures.tsne_panels([few, many])
+    colours = [[patch.get_facecolor() for patch in axes.patches] for axes in figure.axes[:2]]
+    assert colours[0] == [colours[1][3], colours[1][5]]
+
+
+@pytest.mark.parametrize("points", [1, 2, 5])
+def test_persons_whose_points_span_no_area_are_drawn(points):
+    xy = np.outer(np.arange(points), [1.0, 2.0])
+    ones = np.ones(points, int)
+    panel = {"title": "", "xy": xy, "pids": ones, "camids": ones, "intra": 0.0, "inter": 0.0}
+    figure = figures.tsne_panels([panel])
+    ends = figure.axes[0].patches[0].get_xy()
+    np.testing.assert_array_equal([ends.min(0), ends.max(0)], [xy[0], xy[-1]])
+    assert "ratio nan" in figure.axes[0].get_xlabel()
+
+
+def test_red_boxes_and_ticks_are_the_correct_matches_and_junk_is_neither(drawn):
+    figure = drawn("ranking")
+    cases = [a_case("simple"), a_case("moderate", seed=1), a_case("hard")]
+    junk = np.arange(10) % 3 == 1
+    right = sum(case["correct"].sum() for case in cases[:2]) + (cases[2]["correct"] & ~junk).sum()
+    assert len(boxes(figure, "correct")) == right
+    assert len(boxes(figure, "junk")) == junk.sum()
+    assert len(boxes(figure, "query")) == 3
+    for box in boxes(figure, "correct"):
+        assert matplotlib.colors.to_hex(box.get_edgecolor()) == figures.RED
+    heads = [text for text in words(figure) if re.fullmatch(r"\d+ ✓", text)]
+    assert len(heads) == right
+    assert words(figure).count("junk") == junk.sum()
+    for case in cases:
+        for pid, distance in zip(case["pids"], case["sq_distances"], strict=True):
+            assert f"person {pid}" in words(figure)
+            assert f"d² {distance:.2f}" in words(figure)
+
+
+def test_ranks_do_not_count_junk():
+    case = a_case(k=4, junk=[True, False, True, False]) | {"correct": [True, False, True, True]}
+    found = words(figures.ranking([case]))
+    assert [text for text in found if re.fullmatch(r"\d( ✓)?|junk", text)] == [
+        "junk",
+        "1",
+        "junk",
+        "2 ✓",
+    ]
+
+
+def test_more_than_ten_ranked_images_go_on_in_a_further_line(drawn):
+    pictures = [axes for axes in drawn("ranking_of_17").axes if axes.images]
+    heights = Counter(round(axes.get_position().y0, 6) for axes in pictures)
+    assert sorted(heights.values()) == [7, 11]
+    np.testing.assert_array_equal(pictures[-1].images[0].get_array(), noise(17)[16])
+    assert any(text.startswith("17") for text in words(drawn("ranking_of_17")))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "d² 0.00"),
+        (0.43, "d² 0.43"),
+        (123.4, "d² 123"),
+        (1e-4, "d² 1.0e-04"),
+        (2e6, "d² 2.0e+06"),
+    ],
+)
+def test_distances_are_short_at_every_size(value, text):
+    case = a_case(k=1) | {"sq_distances": [value]}
+    assert text in words(figures.ranking([case]))
+
+
+def test_grids_write_each_value_share_one_scale_and_hatch_what_is_missing(drawn):
+    figure = drawn("viewpoint_grids")
+    panels = [axes for axes in figure.axes if axes.images and axes.get_title()]
+    assert [axes.get_title() for axes in panels] == ROWS
+    for i, axes in enumerate(panels):
+        values = np.where(np.eye(8) > i, np.nan, a_grid(i))
+        written = {text.get_position(): text.get_text() for text in axes.texts}
+        wanted = {
+            (j, k): f"{values[k, j]:.0f}"
+            for j in range(8)
+            for k in range(8)
+            if np.isfinite(values[k, j])
+        }
+        assert written == wanted
+        assert sum(patch.get_hatch() is not None for patch in axes.patches) == (8 if i == 0 else 0)
+    assert len({axes.images[0].get_clim() for axes in panels}) == 1
+    assert "no pair" in words(figure) and "rank-1 (%)" in words(figure)
+
+
+def test_the_ends_of_the_scale_can_be_given_and_an_empty_grid_is_drawn():
+    figure = figures.viewpoint_grids({"set1": a_grid()}, "rank-1 (%)", vmin=0, vmax=100)
+    assert figure.axes[0].images[0].get_clim() == (0, 100)
+    figure = figures.viewpoint_grids({"set1": np.full((8, 8), np.nan)}, "rank-1 (%)")
+    assert not figure.axes[0].texts
+
+
+def test_agreement_draws_values_and_intervals_side_by_side(drawn):
+    axes = drawn("agreement_by_angle").axes[0]
+    assert [line.get_gid() for line in axes.lines] == ROWS
+    for i, (line, intervals) in enumerate(zip(axes.lines, axes.collections, strict=True)):
+        np.testing.assert_array_equal(line.get_ydata(), a_curve(90 - i)["value"])
+        ends = np.array(intervals.get_segments())[:, :, 1]
+        np.testing.assert_array_equal(ends, a_curve(90 - i)[["low", "high"]])
+        assert np.abs(line.get_xdata() - a_curve()["angle"]).max() < 22.5
+    assert len({tuple(line.get_xdata()) for line in axes.lines}) == len(ROWS)
+
+
+def test_agreement_takes_a_single_frame_and_leaves_gaps():
+    curve = a_curve()
+    curve.loc[2, ["value", "low", "high"]] = np.nan
+    figure = figures.agreement_by_angle(curve, "similarity")
+    assert not figure.legends
+    np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), curve["value"])
+    figure.canvas.draw()
+
+
+def test_the_papers_marks_are_drawn_only_when_given():
+    table, paper = a_table(), a_table().iloc[1:] - 3
+    alone = figures.score_bars(table)
+    assert {line.get_gid() for axes in alone.axes for line in axes.lines} == {"measured"}
+    both = figures.score_bars(table, paper)
+    for axes, column in zip(both.axes, table, strict=True):
+        ours, theirs = axes.lines
+        np.testing.assert_array_equal(ours.get_xdata(), table[column])
+        np.testing.assert_array_equal(theirs.get_xdata(), [np.nan, *paper[column]])
+        assert ours.get_marker() != theirs.get_marker()
+        written = [text.get_text() for text in axes.texts]
+        assert written == [f"{v:.1f}" for v in [*table[column], *paper[column]]]
+
+
+# --- wrong input ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("draw", "words_of_the_error"),
+    [
+        (lambda: figures.person_sheet(noise(2, 7)), r"\(2, 7, 32, 12, 3\)"),
+        (lambda: figures.person_sheet(noise(2, 8) / 255), "float64"),
+        (lambda: figures.split_counts(an_index(), [1, 2], [2, 3]), "disjoint"),
+        (lambda: figures.split_counts(an_index(), [1, 99], [2]), "99"),
+        (lambda: figures.split_counts(an_index().drop(columns="camid"), [1], [2]), "camid"),
+        (lambda: figures.framework(**a_gallery() | {"correct": [True]}), "1 entries; expected 30"),
+        (lambda: figures.framework(**a_gallery() | {"code": np.ones((2, 3))}), r"\(2, 3\)"),
+        (lambda: figures.framework(**a_gallery(), k=0), "k is 0"),
+        (lambda: figures.framework(**a_gallery() | {"sq_distances": [np.nan] * 30}), "NaN"),
+        (lambda: figures.framework(**a_gallery(0)), "empty"),
+        (lambda: figures.losses_in_the_plane([]), "empty"),
+        (lambda: figures.losses_in_the_plane([plane_panels()[0] | {"after": [[0, 0]]}]), "before"),
+        (lambda: figures.losses_in_the_plane([plane_panels()[0] | {"radii": [1]}]), "radii"),
+        (lambda: figures.training_curves({}), "empty"),
+        (lambda: figures.training_curves({"a": pd.DataFrame({"epoch": [1]})}), "loss"),
+        (lambda: figures.tsne_panels([tsne_panel() | {"pids": [1]}]), "pids has 1"),
+        (lambda: figures.ranking([a_case() | {"correct": [True]}]), "correct has 1"),
+        (lambda: figures.ranking([a_case(junk=[True])]), "junk has 1"),
+        (lambda: figures.ranking([a_case(k=0)]), "empty"),
+        (lambda: figures.viewpoint_grids({"a": np.ones((2, 8))}, ""), r"\(2, 8\)"),
+        (lambda: figures.agreement_by_angle(a_curve().drop(columns="low"), ""), "low"),
+        (lambda: figures.score_bars(a_table() * 2), "percent"),
+    ],
+)
+def test_wrong_input_is_named_before_anything_is_drawn(draw, words_of_the_error):
+    before = plt.get_fignums()
+    with pytest.raises(ValueError, match=words_of_the_error):
+        draw()
+    assert plt.get_fignums() == before
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+REDRAWN = [name for name in DRAWINGS if name.startswith(("training", "ranking"))]
+REDRAWN = sorted(DRAWINGS.keys() - REDRAWN | {"training_curves_of_one_row", "ranking_of_1"})
+
+
+@pytest.mark.parametrize("name", REDRAWN)
+def test_saving_a_figure_and_its_redrawing_gives_the_same_bytes(name, drawn, tmp_path):
+    figure = drawn(name)
+    FigureCanvasAgg(figure).draw()
+    first = figures.save(figure, tmp_path / "1", name, "alt", {"preset": "smoke"})
+    anew = figures.save(DRAWINGS[name](), tmp_path / "2", name, "alt", {"preset": "smoke"})
+    for path, other in zip(first, anew, strict=True):
+        assert other.name == path.name and other.read_bytes() == path.read_bytes()
+    with Image.open(first[1]) as picture:
+        np.testing.assert_allclose(picture.size, figure.get_size_inches() * 200, atol=1)
+        pixels = np.asarray(picture.convert("L"))
+    assert 0.002 < (pixels < 200).mean() < 0.95
+
+
+SCRIPT = """
+import sys
+sys.path[:0] = sys.argv[2:]
+import test_figures as t
+t.figures.save(t.DRAWINGS["losses_in_the_plane"](), sys.argv[1], "f", "alt", {"b": "1", "a": "2"})
+"""
+
+
+def test_another_process_writes_the_same_bytes(tmp_path):
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", SCRIPT, tmp_path / "there", here, here.parent]
+    hashed = os.environ | {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "MPLBACKEND": "agg"}
+    subprocess.run(command, check=True, env=hashed, timeout=60)
+    figure = DRAWINGS["losses_in_the_plane"]()
+    for path in figures.save(figure, tmp_path / "here", "f", "alt", {"a": "2", "b": "1"}):
+        assert path.read_bytes() == (tmp_path / "there" / path.name).read_bytes()
+
+
+def test_files_carry_alt_text_and_metadata_but_no_date_or_version(tmp_path):
+    figure = plt.figure(figsize=(1, 1))
+    alt = "Ein Kreis – größer als π."
+    pdf, png, text = figures.save(figure, tmp_path, "fig1", alt, {"preset": "smoke", "hash": "f00"})
+    assert [path.name for path in (pdf, png, text)] == ["fig1.pdf", "fig1.png", "fig1.alt.txt"]
+    assert text.read_text(encoding="utf-8") == alt + "\n"
+    with Image.open(png) as picture:
+        assert picture.text == {
+            "Title": "fig1",
+            "Description": alt,
+            "preset": "smoke",
+            "hash": "f00",
+        }
+    held = pdf.read_bytes()
+    assert b"hash=f00; preset=smoke" in held
+    assert alt.encode("utf-16-be") in held.replace(b"\\", b"")
+    assert b"CreationDate" not in held and matplotlib.__version__.encode() not in held
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "fig1.alt.txt",
+        "fig1.pdf",
+        "fig1.png",
+    ]
+    assert plt.fignum_exists(figure.number)
+
+
+def test_a_failing_save_leaves_the_former_file_and_nothing_else(tmp_path, monkeypatch):
+    figure = plt.figure(figsize=(1, 1))
+    paths = figures.save(figure, tmp_path, "f", "alt")
+    held = [path.read_bytes() for path in paths]
+
+    def fail(path, **how):
+        path.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(figure, "savefig", fail)
+    with pytest.raises(OSError, match="disk full"):
+        figures.save(figure, tmp_path, "f", "other alt")
+    assert [path.read_bytes() for path in paths] == held
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("name", ["", "../f", "a/b", ".f", "a\0b"])
+def test_a_name_cannot_leave_the_folder(name, tmp_path):
+    with pytest.raises(ValueError, match="file name"):
+        figures.save(plt.figure(), tmp_path, name, "alt")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_figure_without_alt_text_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="alt text"):
+        figures.save(plt.figure(), tmp_path, "f", " ")

@@ -1,0 +1,101 @@
+"""Codes are the globally pooled features, and weights are never silently random."""
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import save_file
+
+from reid_lib.model import ReIDNet, find_weights, load_weights
+
+
+@pytest.mark.parametrize(
+    "backbone, width",
+    [("resnet18", 512), ("resnet50", 2048), ("mobilenet_v2", 1280), ("squeezenet1_1", 512)],
+)
+def test_codes_and_logits_have_the_papers_shapes(backbone, width):
+    net = ReIDNet(backbone, persons=7)
+    codes, logits = net(torch.zeros(2, 3, 128, 48))
+    assert net.width == width
+    assert (codes.shape, logits.shape) == ((2, width), (2, 7))
+
+
+def test_a_code_is_the_mean_of_the_last_feature_map():
+    net = ReIDNet("resnet18", 3).eval()
+    body = torch.nn.Sequential(*list(net.backbone.children())[:-2])
+    images = torch.randn(2, 3, 128, 48, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(net(images)[0], body(images).mean((2, 3)))
+
+
+def test_the_seed_decides_the_weights_and_global_state_is_left_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first, second, other = (ReIDNet("squeezenet1_1", 3, seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.rand(3), expected)
+    for a, b, c in zip(first.parameters(), second.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+        assert a.std() == 0 or not torch.equal(a, c)
+
+
+@pytest.mark.parametrize("backbone", ["resnet19", "vit_b_16", "maxvit_t"])
+def test_a_backbone_without_global_pooling_is_refused_by_name(backbone):
+    with pytest.raises(ValueError, match=backbone):
+        ReIDNet(backbone, 3)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_weights_of_a_torchvision_model_are_loaded_without_their_head(tmp_path, suffix):
+    theirs = torchvision.models.squeezenet1_1(weights=None).state_dict()
+    file = tmp_path / f"weights{suffix}"
+    torch.save(theirs, file) if suffix == ".pth" else save_file(theirs, file)
+    net = ReIDNet("squeezenet1_1", 3)
+    load_weights(net, file)
+    for name, value in net.backbone.state_dict().items():
+        assert torch.equal(value, theirs[name])
+
+
+def test_a_file_that_is_no_weights_or_of_another_network_is_refused(tmp_path):
+    net = ReIDNet("squeezenet1_1", 3)
+    file = tmp_path / "weights.pth"
+    file.write_bytes(b"no weights")
+    with pytest.raises(ValueError, match=r"weights\.pth cannot be read as weights"):
+        load_weights(net, file)
+    torch.save(torchvision.models.resnet18(weights=None).state_dict(), file)
+    with pytest.raises(ValueError, match=r"weights\.pth does not fit: .* of another backbone"):
+        load_weights(net, file)
+
+
+class Hostile:
+    def __reduce__(self):
+        return exec, ("raise SystemExit('code in a weights file was run')",)
+
+
+def test_code_in_a_weights_file_is_not_run(tmp_path):
+    file = tmp_path / "weights.pth"
+    torch.save({"conv1.weight": Hostile()}, file)
+    with pytest.raises(ValueError, match="cannot be read as weights"):
+        load_weights(ReIDNet("squeezenet1_1", 3), file)
+
+
+def test_missing_weights_name_the_file_the_place_and_the_way_to_get_it(tmp_path, monkeypatch):
+    with pytest.raises(
+        ValueError, match=rf"looked for {tmp_path}/resnet18-\w+\.pth. Download http"
+    ):
+        find_weights("resnet18", tmp_path)
+    with pytest.raises(ValueError, match=r"looked for .*mine\.pth.*WEIGHTS"):
+        find_weights("resnet18", tmp_path / "mine.pth")
+
+    def no_network(*_):
+        raise OSError("no network")
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
+    with pytest.raises(ValueError, match=r"looked for .*resnet18.*no network.*WEIGHTS"):
+        find_weights("resnet18", None)
+
+
+def test_weights_are_found_in_a_folder_by_torchvisions_name(tmp_path):
+    file = tmp_path / "resnet18-f37072fd.pth"
+    file.touch()
+    assert find_weights("resnet18", tmp_path) == file
+    assert find_weights("resnet18", file) == file

@@ -1,0 +1,167 @@
+"""Tables from runs and records, the README's generated parts, and agreement across views."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reid_lib.config import PAPER_TABLE, RunConfig, load_preset
+from reid_lib.report import (
+    SCORES,
+    agreement_by_angle,
+    caption,
+    collect_records,
+    expected_scores,
+    figure_folders,
+    records_table,
+    refresh_readme,
+    table1,
+    table_texts,
+)
+from reid_lib.runs import FILES, Run
+
+
+def a_run(row="set3", split=0, rank1=0.5, persons=(24, 24), **config) -> Run:
+    """A run that exists only in memory, all scores alike."""
+    run = Run(None)
+    scores = dict.fromkeys((*SCORES, "mAP_market", "mINP"), rank1)
+    directions = dict.fromkeys(("A->B", "B->A", "both"), scores)
+    setting = row if row.startswith("set") else "htri"
+    run.__dict__["config"] = RunConfig(row=row, setting=setting, split=split, epochs=15, **config)
+    run.__dict__["metrics"] = {
+        "protocol": "words",
+        "test": directions,
+        "train": directions,
+        "last_epochs": {"epochs": 1, "A->B": scores},
+    }
+    run.__dict__["manifest"] = {"persons": dict(zip(("train", "test"), persons, strict=True))}
+    return run
+
+
+def test_the_paper_stands_beside_but_is_compared_only_on_its_own_114_persons():
+    table = table1([a_run("set1", rank1=0.6), a_run("set3", rank1=0.7)])
+    assert list(table.columns.levels[0]) == ["measured", "paper"]
+    assert table.loc["set3", ("measured", "rank-1")] == pytest.approx(70)
+    assert table.loc["set3", ("paper", "rank-1")] == PAPER_TABLE["set3"]["rank-1"]
+    whole = table1([a_run("set3", rank1=0.7, persons=(57, 57))])
+    assert whole.loc["set3", ("difference", "rank-1")] == pytest.approx(70 - 71.5)
+
+
+def test_several_splits_give_mean_and_standard_deviation():
+    table = table1([a_run(split=k, rank1=r) for k, r in enumerate((0.5, 0.6, 0.7))])
+    assert table.loc["set3", ("measured", "mAP")] == pytest.approx(60)
+    assert table.loc["set3", ("sd", "mAP")] == pytest.approx(10)
+
+
+def test_rows_that_the_paper_lacks_have_no_paper_column():
+    assert "paper" not in table1([a_run("mine_htri")]).columns.levels[0]
+
+
+def test_every_format_holds_every_number_and_the_best_is_bold():
+    table = table1([a_run("set1", rank1=0.612), a_run("set3", rank1=0.734)])
+    texts = table_texts(table, "a note")
+    assert set(texts) == {"csv", "md", "tex", "html"}
+    for text in texts.values():
+        assert "61.2" in text and "73.4" in text and "71.5" in text
+    assert "**73.4**" in texts["md"] and "**61.2**" not in texts["md"]
+    assert r"\textbf{73.4}" in texts["tex"] and r"\toprule" in texts["tex"]
+    assert "<b>73.4</b>" in texts["html"]
+    assert all("a note" in texts[kind] for kind in ("md", "tex", "html"))
+
+
+def test_names_from_outside_stay_text_in_every_format():
+    table = table1([a_run("set_3")]).rename(index={"set_3": "<img onerror=x>_"})
+    texts = table_texts(table, "<b>note</b>")
+    assert "<img" not in texts["html"] and "<b>note" not in texts["html"]
+    assert r"x>\_" in texts["tex"]
+
+
+def test_the_caption_says_what_was_run():
+    text = caption([a_run(start="random"), a_run("resnet50_htri", backbone="resnet50")])
+    assert "24 persons to train, 24 to test" in text
+    assert "resnet18 from random weights, 15 epochs" in text
+    assert "resnet50 from ImageNet weights" in text
+    assert "split 0; camera A to B" in text
+    assert "mean and standard deviation of 2 splits 0, 1" in caption([a_run(), a_run(split=1)])
+
+
+def test_pixels_of_real_people_stay_under_results(tmp_path):
+    embedded, real = load_preset("demo"), load_preset("pku", data=tmp_path)
+    assert figure_folders(embedded, "r")[1].parts[1] == "figures"
+    plain, pixels = figure_folders(real, "r")
+    assert plain.parts == ("r", "figures", "pku")
+    assert pixels.parts == ("r", "results", "pku", "figures")
+
+
+def test_records_hold_scores_and_make_a_table(tmp_path):
+    for split, rank1 in ((0, 0.5), (1, 0.7)):
+        run = a_run("set2", split, rank1)
+        folder = tmp_path / "results" / f"split-{split}"
+        folder.mkdir(parents=True)
+        for name in FILES:
+            (folder / name).touch()
+        (folder / "config.json").write_text(run.config.model_dump_json())
+        (folder / "metrics.json").write_text(json.dumps(run.metrics))
+        (folder / "manifest.json").write_text(json.dumps(run.manifest))
+    written = collect_records([tmp_path / "results"], tmp_path / "records")
+    assert len(written) == 2
+    content = json.loads(written[0].read_text())
+    assert content["config"]["setting"] == "set2"
+    lines = records_table(tmp_path / "records").splitlines()
+    assert lines[2].startswith(
+        "| resnet18, ImageNet weights, 15 epochs | set2 | 24/24 | 0, 1 | 60.0"
+    )
+    with pytest.raises(ValueError, match="no finished run"):
+        collect_records([tmp_path / "none"], tmp_path / "records")
+    with pytest.raises(ValueError, match="no record"):
+        records_table(tmp_path / "none")
+
+
+def test_a_tolerance_is_three_deviations_but_at_least_five_points():
+    seeds = [[a_run("set1", rank1=r), a_run("set2", rank1=0.5)] for r in (0.4, 0.5, 0.6)]
+    expected = expected_scores(seeds)
+    assert expected["set1"]["rank-1"] == [50.0, 30.0]
+    assert expected["set2"]["mAP"] == [50.0, 5.0]
+
+
+def test_the_readme_takes_over_each_named_file(tmp_path):
+    readme = tmp_path / "README.md"
+    (tmp_path / "t.md").write_text("| new |\n")
+    (tmp_path / "out.txt").write_text("done\n")
+    marks = "a\n<!-- from t.md -->\nold\n<!-- end -->\nb\n<!-- from out.txt -->\n<!-- end -->\nc\n"
+    readme.write_text(marks)
+    assert refresh_readme(readme)
+    assert readme.read_text() == (
+        "a\n<!-- from t.md -->\n| new |\n<!-- end -->\nb\n"
+        "<!-- from out.txt -->\n```text\ndone\n```\n<!-- end -->\nc\n"
+    )
+    assert not refresh_readme(readme)
+    readme.write_text("<!-- from none.md -->\n<!-- end -->")
+    with pytest.raises(ValueError, match=r"none\.md"):
+        refresh_readme(readme)
+
+
+def test_agreement_by_angle_equals_a_slow_loop():
+    rng = np.random.default_rng(0)
+    views = [(p, c, o) for p in range(4) for c in (1, 2) for o in range(1, 9)]
+    pids, camids, orientations = map(np.array, zip(*views, strict=True))
+    codes = rng.normal(size=(64, 3)) + pids[:, None]
+    run = Run(None)
+    run.__dict__["codes"] = {
+        "codes": codes, "pids": pids, "camids": camids, "orientations": orientations
+    }  # fmt: skip
+    pairs = []
+    for a in range(64):
+        for b in range(64):
+            if camids[a] == 1 and camids[b] == 2:
+                turn = abs(orientations[a] - orientations[b])
+                angle = 45 * min(turn, 8 - turn)
+                pairs.append((pids[a] == pids[b], angle, np.linalg.norm(codes[a] - codes[b])))
+    pairs = pd.DataFrame(pairs, columns=["same", "angle", "distance"])
+    expected = (
+        pairs[pairs.same].groupby("angle").distance.mean() / pairs[~pairs.same].distance.mean()
+    )
+    found = agreement_by_angle(run)
+    assert found.value.to_numpy() == pytest.approx(expected.to_numpy())
+    assert ((found.low < found.value) & (found.value < found.high)).all()

@@ -1,0 +1,34 @@
+"""Files are whole or absent, and an unfinished run is not taken for a finished one."""
+
+import pytest
+
+from reid_lib.runs import FILES, read_run, write_file, write_json, write_text
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+
+    def fail(aside):
+        aside.write_text("half")
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space"):
+        write_file(path, fail)
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_json_that_others_could_not_read_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "a.json", {"score": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("missing", FILES)
+def test_a_run_without_one_of_its_files_is_not_finished(tmp_path, missing):
+    for name in FILES:
+        if name != missing:
+            (tmp_path / name).touch()
+    with pytest.raises(ValueError, match=f"holds no finished run: no {missing}"):
+        read_run(tmp_path)

@@ -1,0 +1,272 @@
+"""The loop: same seed same numbers, what a batch is, what each option does, what is refused."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import write_images
+
+from reid_lib import losses, training
+from reid_lib.config import RunConfig, load_preset
+from reid_lib.dataset import load_pixels, read_pku, split_persons
+from reid_lib.metrics import evaluate_cameras
+from reid_lib.runs import read_run
+from reid_lib.training import fit, resolve, train_missing
+
+
+@pytest.fixture
+def tiny(preset_file):
+    preset = load_preset(str(preset_file))
+    index = read_pku(preset.data)
+    return preset, index, load_pixels(index)
+
+
+def trained(tiny, folder, row="set3", **changes):
+    preset, index, pixels = tiny
+    config, _ = resolve(preset, row, 0, index)
+    config = RunConfig.model_validate({**config.model_dump(), **changes})
+    return fit(config, index, pixels, folder, progress="none")
+
+
+def test_one_seed_gives_the_same_history_weights_and_scores(tiny, tmp_path):
+    torch.manual_seed(1)
+    one = trained(tiny, tmp_path / "one")
+    torch.manual_seed(2)  # global state must not matter
+    two = trained(tiny, tmp_path / "two")
+    other = trained(tiny, tmp_path / "other", seed=1)
+    seconds = ["seconds"]
+    pd.testing.assert_frame_equal(
+        one.history.drop(columns=seconds), two.history.drop(columns=seconds)
+    )
+    assert np.array_equal(one.codes["codes"], two.codes["codes"])
+    assert one.metrics == two.metrics
+    assert one.history.loss.tolist() != other.history.loss.tolist()
+
+
+def test_scores_are_those_of_the_saved_codes(tiny, tmp_path):
+    run = trained(tiny, tmp_path / "run")
+    part = run.codes
+    results = evaluate_cameras(part["codes"], part["pids"], part["camids"])
+    for direction, result in results.items():
+        assert run.metrics["test"][direction] == pytest.approx(result.scores())
+    assert len(run.queries) == 48
+    assert run.queries[run.queries.direction == "A->B"].AP.mean() == pytest.approx(
+        run.metrics["test"]["A->B"]["mAP"]
+    )
+    assert set(run.queries.name) == set(part["names"])
+
+
+def test_only_training_persons_are_trained_on(tiny, tmp_path):
+    _, index, _ = tiny
+    _, test = split_persons(index, 0)
+    run = trained(tiny, tmp_path / "run")
+    assert set(run.codes["pids"]) == set(test.pid)
+    assert run.manifest["persons"] == {"train": 3, "test": 3}
+
+
+def test_training_on_easy_persons_learns_them(tiny, tmp_path):
+    run = trained(tiny, tmp_path / "run", "set3", epochs=8)
+    assert run.history.loss.iloc[-1] < run.history.loss.iloc[0]
+    assert run.metrics["train"]["both"]["mAP"] > 0.9
+
+
+@pytest.mark.parametrize("row, terms", [("htri", {"tri"}), ("set3", {"sr", "cl", "sl"})])
+def test_the_history_holds_each_term_its_gradient_norm_and_the_code_norm(
+    tiny, tmp_path, row, terms
+):
+    history = trained(tiny, tmp_path / "run", row).history
+    for term in terms:
+        assert (history[f"l_{term}"] >= 0).all()
+        assert (history[f"grad_{term}"] >= 0).all()
+    assert (history.code_norm > 0).all()
+    assert history.lr.tolist() == [2e-4, 2e-4]
+    assert history["test_rank-1"].notna().tolist() == [False, True]
+    if row == "set3":
+        total = losses.total_loss(history.l_sr, history.l_cl, history.l_sl, 5e-5, 1e-6)
+        assert history.loss.to_numpy() == pytest.approx(total.to_numpy(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"centres": "batch"},
+        {"centres": "batch", "centres_gradient": True},
+        {"centres": "all"},
+        {"persons_in_sums": "batch"},
+        {"memory_start": "empty"},
+        {"memory_update": "after"},
+        {"memory_start": "empty", "memory_update": "after"},
+        {"sr_reduction": "sum"},
+        {"crop": "enlarge"},
+        {"crop": "none", "flip": False},
+        {"schedule": "cosine"},
+        {"batches": "pk"},
+        {"beta": 1e-3},
+        {"gamma": 1e-8},
+    ],
+    ids=str,
+)
+def test_each_open_choice_is_an_option_that_changes_the_run(tiny, tmp_path, option):
+    base = {"epochs": 2, "beta": 0.01, "gamma": 0.001}
+    usual = trained(tiny, tmp_path / "usual", **base)
+    sums = {"persons_in_sums": "batch"} if option.get("centres") == "batch" else {}
+    run = trained(tiny, tmp_path / "option", **{**base, **sums, **option})
+    assert np.isfinite(run.codes["codes"]).all()
+    assert not np.array_equal(run.codes["codes"], usual.codes["codes"])
+
+
+@pytest.mark.parametrize("option", [{"triplet_distance": "squared"}, {"triplet_normalise": True}])
+def test_each_open_choice_of_the_triplet_loss_changes_the_run(tiny, tmp_path, option):
+    usual = trained(tiny, tmp_path / "usual", "htri")
+    run = trained(tiny, tmp_path / "option", "htri", **option)
+    assert not np.array_equal(run.codes["codes"], usual.codes["codes"])
+
+
+def test_random_batches_take_each_image_once_and_drop_the_incomplete_last():
+    labels = torch.arange(10).repeat_interleave(5)
+    config = RunConfig(row="r", setting="set1", batch_size=8)
+    batches = list(training._batches(config, labels, torch.Generator().manual_seed(0)))
+    assert [len(b) for b in batches] == [8] * 6
+    assert torch.cat(batches).unique().numel() == 48
+
+
+def test_pk_batches_hold_k_images_of_p_persons():
+    labels = torch.arange(37).repeat_interleave(16)
+    config = RunConfig(row="r", setting="htri")
+    batches = list(training._batches(config, labels, torch.Generator().manual_seed(0)))
+    assert len(batches) == 18
+    for batch in batches:
+        persons, counts = labels[batch].unique(return_counts=True)
+        assert (len(persons), counts.tolist()) == (8, [4] * 8)
+        assert batch.unique().numel() == 32
+    assert torch.cat(batches).unique().numel() == 18 * 32  # no image twice in an epoch
+
+
+def test_a_finished_run_is_returned_and_one_of_another_config_is_refused(tiny, tmp_path):
+    first = trained(tiny, tmp_path / "run")
+    written = (tmp_path / "run" / "manifest.json").stat().st_mtime_ns
+    again = trained(tiny, tmp_path / "run")
+    assert again.metrics == first.metrics
+    assert (tmp_path / "run" / "manifest.json").stat().st_mtime_ns == written
+    with pytest.raises(ValueError, match="seed is 0, wanted 1"):
+        trained(tiny, tmp_path / "run", seed=1)
+
+
+class Broken(Exception):
+    pass
+
+
+def test_a_run_broken_off_goes_on_to_the_same_numbers(tiny, tmp_path, monkeypatch):
+    whole = trained(tiny, tmp_path / "whole", epochs=4)
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
+    pass_once = training._epoch
+
+    def break_in_epoch_3(*arguments):
+        if arguments[-1] == 3:
+            raise Broken
+        return pass_once(*arguments)
+
+    monkeypatch.setattr(training, "_epoch", break_in_epoch_3)
+    with pytest.raises(Broken):
+        trained(tiny, tmp_path / "parts", epochs=4)
+    assert not (tmp_path / "parts" / "manifest.json").exists()
+    monkeypatch.setattr(training, "_epoch", pass_once)
+    parts = trained(tiny, tmp_path / "parts", epochs=4)
+    assert np.array_equal(parts.codes["codes"], whole.codes["codes"])
+    assert parts.history.loss.tolist() == whole.history.loss.tolist()
+    assert parts.manifest["resumes"] == 1
+    assert not (tmp_path / "parts" / "checkpoint.pt").exists()
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_its_epoch_and_term(
+    tiny, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(losses, "compact_loss", lambda codes, *_: codes.sum() * torch.nan)
+    with pytest.raises(FloatingPointError, match="set3: l_cl is nan in epoch 1"):
+        trained(tiny, tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_too_few_images_or_persons_for_a_batch_are_refused_before_training(tiny):
+    preset, index, _ = tiny
+    rows = tuple(row.model_copy(update={"batch_size": 64}) for row in preset.rows)
+    larger = preset.model_copy(update={"rows": rows})
+    with pytest.raises(ValueError, match="row set3: batch_size is 64, but the 3 training persons"):
+        resolve(larger, "set3", 0, index)
+    rows = tuple(row.model_copy(update={"batch_size": 16}) for row in preset.rows)
+    with pytest.raises(ValueError, match=r"row htri: a batch is 4 persons .* only 3 of 3"):
+        resolve(preset.model_copy(update={"rows": rows}), "htri", 0, index)
+    with pytest.raises(ValueError, match="only camera 1"):
+        resolve(preset, "set3", 0, index[index.camid == 1])
+
+
+def test_imagenet_weights_are_asked_for_and_never_replaced_by_random_ones(tiny, tmp_path):
+    preset, index, _ = tiny
+    rows = tuple(row.model_copy(update={"start": "imagenet"}) for row in preset.rows)
+    wanting = preset.model_copy(update={"rows": rows, "weights": tmp_path / "none.pth"})
+    with pytest.raises(
+        ValueError, match=r"no ImageNet weights for resnet18: looked for .*none\.pth"
+    ):
+        resolve(wanting, "set3", 0, index)
+
+
+def test_a_start_from_a_file_begins_with_its_weights(tiny, tmp_path):
+    first = trained(tiny, tmp_path / "first", "set3")
+    preset, index, pixels = tiny
+    file = first.folder / "weights.safetensors"
+    rows = tuple(r.model_copy(update={"start": "file", "lr": 1e-12}) for r in preset.rows)
+    again = preset.model_copy(update={"rows": rows, "weights": file})
+    config, weights = resolve(again, "set3", 0, index)
+    assert config.weights_sha256
+    run = fit(config, index, pixels, tmp_path / "second", weights, "none")
+    assert run.metrics["train"]["both"]["mAP"] == pytest.approx(
+        first.metrics["train"]["both"]["mAP"], abs=0.1
+    )
+
+
+def test_missing_runs_are_said_and_trained_and_then_left_alone(preset_file, tmp_path, capsys):
+    preset = load_preset(str(preset_file))
+    runs = train_missing(preset, tmp_path, tmp_path / "results", "lines")
+    assert [run.config.row for run in runs] == ["htri", "set3"]
+    said = capsys.readouterr().out
+    assert "not trained yet, so training now: htri (split 0), set3 (split 0)" in said
+    assert "2 such runs" in said
+    train_missing(preset, tmp_path, tmp_path / "results", "lines")
+    assert capsys.readouterr().out == ""
+
+
+def test_a_run_of_other_values_is_not_reused_for_a_table(preset_file, tmp_path):
+    train_missing(load_preset(str(preset_file)), tmp_path, tmp_path / "results", "none")
+    preset_file.write_text(preset_file.read_text().replace("epochs: 2", "epochs: 1"))
+    with pytest.raises(ValueError, match="made from another configuration"):
+        train_missing(load_preset(str(preset_file)), tmp_path, tmp_path / "results", "none")
+
+
+def test_the_embedded_data_are_drawn_once(tmp_path, monkeypatch):
+    from reid_lib import synthetic
+
+    drawn = []
+
+    def draw(folder, persons, seed, progress=False):
+        drawn.append((persons, seed))
+        write_images(folder, persons)
+
+    monkeypatch.setattr(synthetic, "write_dataset", draw)
+    preset = load_preset("smoke")
+    for _ in range(2):
+        folder = training.data_folder(preset, tmp_path)
+    assert drawn == [(16, 0)]
+    assert len(read_pku(folder)) == 256
+    with pytest.raises(ValueError, match=r"preset pku needs the folder.*DATA"):
+        training.data_folder(load_preset("pku"), tmp_path)
+
+
+def test_the_config_of_a_run_says_what_decided_it(tiny, tmp_path):
+    run = trained(tiny, tmp_path / "run")
+    config = json.loads((run.folder / "config.json").read_text())
+    assert len(config["data_sha256"]) == 64
+    assert config["precision"] == "fp32"
+    assert run.manifest["config_digest"] == read_run(run.folder).config.digest()
+    assert run.manifest["versions"]["torch"] == torch.__version__.partition("+")[0]
