@@ -60,7 +60,7 @@ def execute(**more):
 def signature():
     """Changes when a row, the listing of the data folder or the weights change."""
     parts = [preset.model_dump_json()]
-    for path in [] if EMBEDDED else sorted(Path(preset.data or "").glob("*")):
+    for path in sorted(preset.data.glob("*")) if isinstance(preset.data, Path) else []:
         parts.append(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

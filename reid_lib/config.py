@@ -95,7 +95,7 @@ class RunConfig(_Frozen):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_setting(cls, values: dict) -> dict:
-        implied = SETTINGS.get(values.get("setting"), {})
+        implied = SETTINGS.get(values.get("setting"), SETTINGS["set1"])  # no second complaint
         sums = {"persons_in_sums": "batch" if values.get("centres") == "batch" else "all"}
         return {**sums, **implied, **values}
 

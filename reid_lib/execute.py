@@ -37,8 +37,8 @@ def run_notebook(notebook: str | Path, executed: str | Path, parameters: dict[st
             f"{notebook.name} has no parameter {unknown[0]!r}; its parameters: {', '.join(known)}"
         )
     given = {
-        name: value if known[name]["default"][:1] in "\"'" else ast.literal_eval(value)
-        for name, value in parameters.items()
+        name: _value(f"{notebook.name}: {name}", known[name]["default"], text)
+        for name, text in parameters.items()
     }
     executed.parent.mkdir(parents=True, exist_ok=True)
     papermill.execute_notebook(
@@ -51,3 +51,13 @@ def run_notebook(notebook: str | Path, executed: str | Path, parameters: dict[st
         stdout_file=sys.stdout,
         kernel_manager_class=SocketKernelManager,
     )
+
+
+def _value(name: str, default: str, text: str):
+    """`text` itself where the notebook's default is a text, else the literal it stands for."""
+    if default[:1] in ("'", '"'):
+        return text
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        raise ValueError(f"{name} is {text!r}; expected a literal such as {default}") from None

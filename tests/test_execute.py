@@ -33,7 +33,9 @@ def test_a_misspelt_parameter_is_refused_before_anything_runs(notebook, tmp_path
         run_notebook(notebook, tmp_path / "done.ipynb", {"nmuber": "4"})
     assert main(["notebook", str(notebook), str(tmp_path / "done.ipynb"), "-p", "nmuber=4"]) == 2
     assert "nmuber" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="number"):
+    with pytest.raises(
+        ValueError, match=r"divide\.ipynb: number is 'four'; expected a literal such as 5"
+    ):
         run_notebook(notebook, tmp_path / "done.ipynb", {"number": "four"})
     assert not (tmp_path / "done.ipynb").exists()
 

@@ -4,7 +4,9 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
+from pathlib import Path
 
 import pytest
 import yaml
@@ -14,6 +16,7 @@ from packaging.specifiers import SpecifierSet
 
 from reid_lib.report import refresh_readme
 
+BIN = Path(sys.executable).parent
 LOCK = (REPOSITORY / "requirements.lock").read_text()
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 
@@ -76,7 +79,7 @@ def test_the_lint_refuses_a_notebook_with_an_output(tmp_path):
     (tmp_path / "dirty.ipynb").write_text(json.dumps(content))
     shutil.copy(source, tmp_path / "clean.ipynb")
     for name, status in (("clean", 0), ("dirty", 1)):
-        command = ["nbstripout", "--keep-id", "--verify", str(tmp_path / f"{name}.ipynb")]
+        command = [BIN / "nbstripout", "--keep-id", "--verify", str(tmp_path / f"{name}.ipynb")]
         assert subprocess.run(command, check=False).returncode == status
 
 
@@ -89,6 +92,13 @@ def test_the_readmes_generated_parts_are_up_to_date(tmp_path):
         shutil.copy(REPOSITORY / name, tmp_path / name)
     refresh_readme(copy)
     assert copy.read_text() == readme  # else: make readme
+
+
+def test_the_readmes_examples_run_as_they_stand():
+    examples = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    assert len(examples) == 2
+    for example in examples:
+        exec(example, {})
 
 
 def test_no_committed_text_names_a_path_of_one_machine():
