@@ -74,7 +74,9 @@ def _train(arguments) -> None:
     print(json.dumps(run.metrics["test"], indent=2))
 
 
-def _notebook(arguments) -> None:
+def _notebook(arguments) -> int:
+    from papermill import PapermillExecutionError
+
     from reid_lib.execute import run_notebook
 
     parameters = {}
@@ -83,7 +85,12 @@ def _notebook(arguments) -> None:
         if not sign:
             raise ValueError(f"parameter {assignment!r} is not of the form name=value")
         parameters[name] = value
-    run_notebook(arguments.notebook, arguments.executed, parameters)
+    try:
+        run_notebook(arguments.notebook, arguments.executed, parameters)
+    except PapermillExecutionError as error:  # its text is the cell's traceback
+        print(f"{error}\nThe executed copy: {arguments.executed}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _summary(arguments) -> None:

@@ -3,9 +3,11 @@
 import ast
 import sys
 from pathlib import Path
+from uuid import uuid4
 
 import papermill
 from jupyter_client import AsyncKernelManager
+from jupyter_core.paths import jupyter_runtime_dir
 from traitlets import default
 
 
@@ -15,6 +17,12 @@ class SocketKernelManager(AsyncKernelManager):
     @default("transport")
     def _transport(self) -> str:
         return "ipc"
+
+    @default("ip")
+    def _ip(self) -> str:  # jupyter's own default is one path for all kernels
+        folder = Path(jupyter_runtime_dir())
+        folder.mkdir(parents=True, exist_ok=True)
+        return str(folder / f"kernel-{uuid4().hex}-ipc")
 
 
 def run_notebook(notebook: str | Path, executed: str | Path, parameters: dict[str, str]) -> None:

@@ -188,12 +188,18 @@ def _finished(figure: Figure) -> Figure:
     """Lay out once and keep it: each drawing would move things by a hair more."""
     figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")
+    return _released(figure)
+
+
+def _released(figure: Figure) -> Figure:
+    """Take the figure out of pyplot's keeping, or a notebook would show it a second time."""
+    plt.close(figure)
     return figure
 
 
 def _sheet(width: float, height: float) -> tuple[Figure, Axes]:
     """A figure and, over all of it, axes measured in inches from the top left corner."""
-    figure = plt.figure(figsize=(width, height))
+    figure = _released(plt.figure(figsize=(width, height)))
     page = figure.add_axes((0, 0, 1, 1))
     page.set(xlim=(0, width), ylim=(height, 0))
     page.set_axis_off()

@@ -1,5 +1,8 @@
 """One notebook: parameters are checked first, a failure leaves the traceback and no silence."""
 
+import subprocess
+import sys
+
 import nbformat
 import pytest
 from papermill import PapermillExecutionError
@@ -46,3 +49,17 @@ def test_a_failed_cell_leaves_the_executed_copy_with_its_traceback(notebook, tmp
     executed = nbformat.read(tmp_path / "failed.ipynb", 4)
     outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
     assert any(output.get("ename") == "ZeroDivisionError" for output in outputs)
+
+
+def test_kernels_that_start_at_once_do_not_disturb_each_other(notebook, tmp_path):
+    command = [sys.executable, "-m", "reid_lib", "notebook", notebook]
+    started = [
+        subprocess.Popen(
+            [*command, tmp_path / f"{n}.ipynb", "-p", f"number={n}"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for n in (1, 2, 4)
+    ]
+    assert ["".join(run.communicate()[0]).split()[0] for run in started] == ["10.0", "5.0", "2.5"]
+    assert [run.returncode for run in started] == [0, 0, 0]

@@ -147,7 +147,7 @@ DRAWINGS = {
         "rank-1 (%)",
     ),
     "viewpoint_grids_wide": lambda: figures.viewpoint_grids(
-        {"set1": a_grid(), "set3": a_grid(1)}, "mAP (%)", "{:.2f}"
+        {"set1": a_grid(), "set3": np.where(np.eye(8), np.nan, a_grid(1))}, "mAP (%)", "{:.2f}"
     ),
     "agreement_by_angle": lambda: figures.agreement_by_angle(
         {name: a_curve(90 - i) for i, name in enumerate(ROWS)}, "rank-1 (%)"
@@ -250,8 +250,9 @@ def test_names_from_files_stay_literal(name, drawn):
     hostile = [t for t in figure.findobj(Text) if "$x" in t.get_text() or "_a_b" in t.get_text()]
     assert hostile
     assert not any(text.get_parse_math() for text in hostile)
+    written = words(figure)
     for given in HOSTILE:
-        assert any(given in text for text in words(figure)), given
+        assert any(given in text for text in written), given
 
 
 def test_titles_of_pictures_are_shortened_in_the_middle_and_never_run_off(monkeypatch):
@@ -457,13 +458,13 @@ def test_red_boxes_and_ticks_are_the_correct_matches_and_junk_is_neither(drawn):
     assert len(boxes(figure, "query")) == 3
     for box in boxes(figure, "correct"):
         assert matplotlib.colors.to_hex(box.get_edgecolor()) == figures.RED
-    heads = [text for text in words(figure) if re.fullmatch(r"\d+ ✓", text)]
-    assert len(heads) == right
-    assert words(figure).count("junk") == junk.sum()
+    written = words(figure)
+    assert sum(re.fullmatch(r"\d+ ✓", text) is not None for text in written) == right
+    assert written.count("junk") == junk.sum()
     for case in cases:
         for pid, distance in zip(case["pids"], case["sq_distances"], strict=True):
-            assert f"person {pid}" in words(figure)
-            assert f"d² {distance:.2f}" in words(figure)
+            assert f"person {pid}" in written
+            assert f"d² {distance:.2f}" in written
 
 
 def test_ranks_do_not_count_junk():
@@ -600,8 +601,8 @@ def test_wrong_input_is_named_before_anything_is_drawn(draw, words_of_the_error)
 # --- files ----------------------------------------------------------------------------------------
 
 
-REDRAWN = [name for name in DRAWINGS if name.startswith(("training", "ranking"))]
-REDRAWN = sorted(DRAWINGS.keys() - REDRAWN | {"training_curves_of_one_row", "ranking_of_1"})
+SLOW = {"training_curves", "training_curves_of_one_epoch", "ranking", "ranking_of_17"}
+REDRAWN = [name for name in DRAWINGS if name not in SLOW | {"viewpoint_grids"}]
 
 
 @pytest.mark.parametrize("name", REDRAWN)

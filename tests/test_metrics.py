@@ -362,6 +362,9 @@ def test_a_collapsed_network_scores_as_chance_and_is_warned_of():
         assert result.rank[1] == pytest.approx(1 / 10) and result.rank[5] == pytest.approx(5 / 10)
         assert result.mAP == pytest.approx(np.mean(1 / np.arange(1, 11)))
         assert result.mINP == pytest.approx(1 / 10)
+        with pytest.warns(RuntimeWarning, match="collapsed"):
+            single = evaluate(*sides(flat, pids, camids), Protocol(match="single"))
+        assert single.scores() == pytest.approx(result.scores())
 
 
 def test_good_codes_raise_no_warning():

@@ -1,6 +1,7 @@
 """The drawn pedestrians: what is promised of the persons, of their images and of the files."""
 
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -23,8 +24,8 @@ def _difference(one: np.ndarray, other: np.ndarray) -> float:
 
 def _person(**attributes) -> dict:
     plain = {
-        "top": "jumper", "top_pattern": "plain", "top_colour": "#3a66b0", "front": "closed", "bag": "none",
-        "lower": "trousers", "hair_style": "short",
+        "top": "jumper", "top_pattern": "plain", "top_colour": "#3a66b0", "accent": "none",
+        "front": "closed", "bag": "none", "lower": "trousers", "hair_style": "short",
     }  # fmt: skip
     return draw_persons(1, seed=0).iloc[0].to_dict() | plain | attributes
 
@@ -50,7 +51,7 @@ def test_a_shorter_set_is_a_prefix_of_a_longer_one():
 
 def test_one_person_is_drawn_alike_alone_and_in_the_set():
     table = draw_persons(60, seed=3)
-    for pid in (1, 7, 60):
+    for pid in table.pid:
         assert synthetic._person(3, pid) == table.iloc[pid - 1].to_dict()
 
 
@@ -62,7 +63,7 @@ def test_another_seed_draws_other_persons():
 def test_near_twins_differ_in_exactly_one_attribute():
     table = draw_persons(200, seed=0).set_index("pid")
     twins = table[table.twin_of > 0]
-    assert 20 <= len(twins) <= 60
+    assert 40 <= len(twins) <= 80
     for pid, twin in twins.iterrows():
         assert twin.twin_of < pid
         original = table.loc[twin.twin_of]
@@ -72,7 +73,7 @@ def test_near_twins_differ_in_exactly_one_attribute():
 def test_clothing_follows_what_people_wear():
     table = draw_persons(1000, seed=0)
     dark = table.lower_colour.map(lambda c: synthetic._rgb(c).mean() < 0.3)
-    assert 0.5 < dark.mean() < 0.85
+    assert 0.6 < dark.mean() < 0.95
     assert (table[table.figure == "man"].lower != "skirt").all()
     for name, values in synthetic._CHOICES.items():
         assert set(table[name]) == set(values)
@@ -131,9 +132,12 @@ def test_a_bag_on_the_left_shows_to_the_camera_on_the_left(bag):
     assert right[RIGHTWARD] > left[RIGHTWARD] + 1
 
 
-def test_the_bag_of_a_near_twin_changes_nothing_but_the_bag():
-    without, with_bag = (render_person(_person(bag=b), 0) for b in ("none", "backpack"))
-    assert 0.2 < (np.abs(without[0, BACK].astype(int) - with_bag[0, BACK]).max(-1) > 60).mean() * 10
+def test_a_backpack_shows_from_behind():
+    without, worn = (
+        render_person(_person(bag=b), 0)[:, BACK].astype(int) for b in ("none", "backpack")
+    )
+    changed = np.abs(without - worn)[:, 35:60, 16:32].max(-1) > 30
+    assert changed.mean() > 0.3
 
 
 def test_the_cameras_differ_in_colour_and_contrast_as_the_real_ones_do():
@@ -143,8 +147,10 @@ def test_the_cameras_differ_in_colour_and_contrast_as_the_real_ones_do():
     # Measured on the photographs: camera 1 (103, 97, 97), camera 2 (137, 130, 147).
     assert ((colour[1] - colour[0] > (17, 17, 25)) & (colour[1] - colour[0] < (68, 66, 100))).all()
     assert colour[1, 2] > colour[1, 1]
+    # The spread of an image's pixels: 64 and 59.
     contrast = images.std((3, 4)).mean((0, 2, 3))
-    assert contrast[0] > contrast[1]
+    assert 0.8 < contrast[0] / contrast[1] < 1.5
+    assert ((contrast > 40) & (contrast < 90)).all()
 
 
 def test_files_are_pngs_named_by_person_camera_and_orientation(dataset):
@@ -173,7 +179,13 @@ def test_the_same_seed_gives_the_same_bytes_in_other_processes(dataset, tmp_path
         "import sys; from pathlib import Path; from reid_lib.synthetic import write_dataset;"
         "write_dataset(Path(sys.argv[1]), 2, 5)"
     )
-    subprocess.run([sys.executable, "-c", script, str(tmp_path / "alone")], check=True, timeout=60)
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "3")
+    subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "alone")],
+        check=True,
+        timeout=120,
+        env=os.environ | threads,
+    )
     expected = _digest(dataset)
     assert _digest(tmp_path / "pool") == expected
     assert _digest(tmp_path / "alone") == expected
@@ -201,7 +213,10 @@ def test_a_folder_in_use_is_refused_and_untouched(tmp_path):
     for name in ("set", "file"):
         with pytest.raises(FileExistsError, match=name):
             write_dataset(tmp_path / name, 1, seed=0)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "set"]
+    (tmp_path / "new.persons.csv").mkdir()
+    with pytest.raises(FileExistsError, match="is a folder"):
+        write_dataset(tmp_path / "new", 1, seed=0)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "new.persons.csv", "set"]
     assert [p.name for p in (tmp_path / "set").iterdir()] == ["mine.txt"]
 
 
@@ -243,7 +258,8 @@ def test_a_disk_too_small_is_refused_before_work(tmp_path, monkeypatch):
     [
         ({"top": "toga"}, "top is 'toga', expected one of tee"),
         ({"skin": "pink"}, "skin is 'pink', expected a colour"),
-        ({"height": -1}, "height is -1"),
+        ({"height": -1}, "height is -1, expected 1.45"),
+        ({"build": "broad"}, "build is 'broad'"),
         ({"bag": None}, "bag is None"),
     ],
 )
