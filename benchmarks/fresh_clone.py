@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/fresh_clone.py
 
-It writes benchmarks/fresh_clone.md, which `make readme` puts into the README. With --empty-cache the
-packages are downloaded anew instead of coming from uv's cache.
+It writes benchmarks/fresh_clone.md, which `make readme` puts into the README. With --empty-cache
+the packages are downloaded anew instead of coming from uv's cache.
 """
 
 import argparse
@@ -55,7 +55,7 @@ def main() -> None:
     text = (
         f"In a fresh clone on {os.cpu_count()} cores of {processor}, {platform.system()}, "
         f"torch {torch.__version__}, with {cache} (`benchmarks/fresh_clone.py`):\n\n"
-        "| command | wall time |\n| --- | --- |\n" + "\n".join(lines) + "\n\n" + "\n\n".join(ends[1:])
+        + "\n".join(["| command | wall time |", "| --- | --- |", *lines, "", *ends[1:]])
     )
     (REPOSITORY / "benchmarks" / "fresh_clone.md").write_text(text + "\n", encoding="utf-8")
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import os
 import textwrap
+from bisect import bisect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,12 +140,13 @@ def _shortened(text: Any, width: float, size: float = SMALL, weight: str = "norm
     text = " ".join(str(text).split())
     if _width(text, size, weight) <= width:
         return text
-    for kept in range(len(text) - 1, 0, -1):
+
+    def short(kept):
         head = (kept + 1) // 2
-        short = text[:head] + "…" + text[len(text) - (kept - head) :]
-        if _width(short, size, weight) <= width:
-            return short
-    return "…"
+        return text[:head] + "…" + text[len(text) - (kept - head) :]
+
+    fits = range(1, len(text))
+    return short(bisect(fits, width, key=lambda kept: _width(short(kept), size, weight)))
 
 
 def _wrapped(text: Any, width: float, size: float) -> str:
