@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from reid_lib.config import load_preset
+from reid_lib.config import PRESETS, load_preset
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -108,6 +108,17 @@ def _records(arguments) -> None:
     write_text(arguments.out / "table.md", records_table(arguments.out / "runs") + "\n")
 
 
+def _expect(arguments) -> None:
+    from reid_lib.report import expected_scores
+    from reid_lib.runs import read_run, write_json
+
+    runs = [
+        [read_run(path.parent) for path in sorted(folder.rglob("manifest.json"))]
+        for folder in arguments.results
+    ]
+    write_json(PRESETS / "expected" / f"{arguments.preset}.json", expected_scores(runs))
+
+
 def _preset(arguments):
     return load_preset(
         arguments.preset,
@@ -172,6 +183,10 @@ def _parser() -> argparse.ArgumentParser:
         "summary", _summary, "where to look, how long it took, scores beside the expected"
     )
     takes_preset(added)
+
+    added = command("expect", _expect, "keep a preset's scores under several seeds as the expected")
+    added.add_argument("preset", metavar="PRESET")
+    added.add_argument("results", type=Path, nargs="+", help="one folder of run folders a seed")
 
     added = command(
         "records", _records, "keep each finished run as a small record, and tabulate them"

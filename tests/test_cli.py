@@ -10,7 +10,7 @@ from reid_lib.cli import main
 
 
 @pytest.mark.parametrize(
-    "command", ["check", "synth", "resolve", "train", "notebook", "summary", "records"]
+    "command", ["check", "synth", "resolve", "train", "notebook", "summary", "expect", "records"]
 )
 def test_each_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stop:
