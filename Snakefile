@@ -113,7 +113,8 @@ for name in DRAWING:
         name:
             name
         input:
-            expand(f"{RESULTS}/{{run}}/{{file}}", run=RUNS, file=FILES),
+            f"{RESULTS}/configs.json",
+            expand(f"{RESULTS}/{{run}}/{{file}}", run=RUNS if name != "01_data" else [], file=FILES),
             code("config", "dataset", "figures", "metrics", "report", "runs"),
             notebook=HERE / "notebooks" / f"{name}.ipynb",
         output:

@@ -37,11 +37,12 @@ def _synth(arguments) -> None:
 
 def _resolve(arguments) -> None:
     """Everything that can fail before training fails here; the complete configs are written."""
+    preset = _preset(arguments)  # a wrong preset need not wait for torch
+
     from reid_lib.dataset import check, read_pku
     from reid_lib.runs import write_json
     from reid_lib.training import data_folder, resolve
 
-    preset = _preset(arguments)
     folder = data_folder(preset, arguments.root / "data", progress=True)
     report = check(folder)
     if report.errors:
@@ -57,11 +58,12 @@ def _resolve(arguments) -> None:
 
 
 def _train(arguments) -> None:
+    preset = _preset(arguments)
+
     from reid_lib.dataset import load_pixels, read_pku
     from reid_lib.runs import run_folder
     from reid_lib.training import data_folder, fit, resolve
 
-    preset = _preset(arguments)
     index = read_pku(data_folder(preset, arguments.root / "data", progress=True))
     config, weights = resolve(preset, arguments.row, arguments.split, index)
     folder = arguments.out or run_folder(

@@ -161,11 +161,12 @@ def records_table(folder: str | Path, direction: str = "A->B") -> str:
 
     The last two columns are means over the last scored epochs, which one step does not decide.
     """
-    lines = []
+    lines, protocols = [], set()
     for path in sorted(Path(folder).glob("*.json")):
         content = json.loads(path.read_text("utf-8"))
         config, metrics = content["config"], content["metrics"]
         last = metrics["last_epochs"]
+        protocols.add(metrics["protocol"])
         lines.append(
             {
                 "network": f"{config['backbone']}, {_START[config['start']]}, "
@@ -190,7 +191,8 @@ def records_table(folder: str | Path, direction: str = "A->B") -> str:
     table = table.reset_index()
     table["order"] = table.setting.map({"htri": 0, "set1": 1, "set2": 2, "set3": 3})
     table = table.sort_values(["network", "order"], ascending=[False, True], kind="stable")
-    return _markdown(table.drop(columns="order").set_index("network"))
+    note = "; or ".join(sorted(protocols)).replace("\n", "; ")
+    return f"{_markdown(table.drop(columns='order').set_index('network'))}\n\nProtocol: {note}."
 
 
 def expected_scores(runs_by_seed: list[list[Run]]) -> dict:
