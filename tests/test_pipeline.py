@@ -32,6 +32,7 @@ def snakemake(folder, *arguments, preset="smoke"):
         shutil.copy(REPOSITORY / "Snakefile", code)
         shutil.copytree(REPOSITORY / "reid_lib", code / "reid_lib")
         shutil.copytree(REPOSITORY / "notebooks", code / "notebooks")
+        shutil.copytree(REPOSITORY / "presets", code / "presets")
     command = [BIN / "snakemake", "--snakefile", code / "Snakefile", "--directory", folder]
     command += ["--profile", REPOSITORY / "profiles" / "default", *arguments]
     command += ["--config", f"preset={preset}"]

@@ -84,12 +84,18 @@ def test_the_lint_refuses_a_notebook_with_an_output(tmp_path):
 
 
 def test_the_readmes_generated_parts_are_up_to_date(tmp_path):
-    copy = tmp_path / "README.md"
-    readme = (REPOSITORY / "README.md").read_text()
+    def at_head(name):  # a run of the demo may have drawn the figures anew
+        command = ["git", "show", f"HEAD:{name}"]
+        shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        if shown.returncode:
+            pytest.skip(f"{name} is not in a git checkout")
+        return shown.stdout
+
+    copy, readme = tmp_path / "README.md", at_head("README.md")
     copy.write_text(readme)
     for name in re.findall(r"<!-- from (\S+) -->", readme):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(REPOSITORY / name, tmp_path / name)
+        (tmp_path / name).write_text(at_head(name))
     refresh_readme(copy)
     assert copy.read_text() == readme  # else: make readme
 
