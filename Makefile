@@ -18,7 +18,7 @@ VENV    := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup reproduce lab test test-slow lint format lock readme clean
+.PHONY: help setup reproduce lab test test-slow lint format lock readme
 
 help:
 	@grep -E '^## ' $(MAKEFILE_LIST) | sed 's/^## //'
