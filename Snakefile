@@ -35,7 +35,7 @@ DRAWING = {  # notebook: the figures it draws without pixels, and those with
     "07_viewpoint": (["viewpoint", "viewpoint_distance", "viewpoint_angle"], []),
 }
 TABLES = {"04_table1": ["table1.csv", "table1.md", "table1.tex", "table1.html"],
-          "07_viewpoint": ["viewpoint.csv"]}
+          "07_viewpoint": ["viewpoint.csv", "viewpoint.md"]}
 
 
 def code(*modules):
@@ -91,7 +91,8 @@ rule resolve:
 
 rule train:
     input:
-        code("augment", "config", "dataset", "losses", "metrics", "model", "runs", "training"),
+        code("augment", "config", "dataset", "losses", "metrics", "model", "reranking"),
+        code("runs", "training"),
         configs=f"{RESULTS}/configs.json",
         notebook=HERE / "notebooks" / "03_train.ipynb",
     output:

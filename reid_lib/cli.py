@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -16,9 +17,6 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"reid {arguments.command}: {error}", file=sys.stderr)
         return 2
-    except FloatingPointError as error:
-        print(f"reid {arguments.command}: {error}", file=sys.stderr)
-        return 1
 
 
 def _check(arguments) -> int:
@@ -32,7 +30,9 @@ def _check(arguments) -> int:
 def _synth(arguments) -> None:
     from reid_lib.synthetic import write_dataset
 
-    write_dataset(arguments.folder, arguments.persons, arguments.seed, progress=True)
+    write_dataset(
+        arguments.folder, arguments.persons, arguments.seed, True, workers=os.cpu_count() or 1
+    )
 
 
 def _resolve(arguments) -> None:
@@ -51,13 +51,13 @@ def _resolve(arguments) -> None:
     configs = {}
     for row in preset.rows:
         for split in preset.splits:
-            config, _ = resolve(preset, row.row, split, index)
+            config, _ = resolve(preset, row.row, split, index, arguments.root / "results")
             configs[f"{row.row}/split-{split}"] = config.model_dump(mode="json")
     write_json(arguments.out, configs)
     print(report)
 
 
-def _train(arguments) -> None:
+def _train(arguments) -> int:
     preset = _preset(arguments)
 
     from reid_lib.dataset import load_pixels, read_pku
@@ -65,7 +65,9 @@ def _train(arguments) -> None:
     from reid_lib.training import data_folder, fit, resolve
 
     index = read_pku(data_folder(preset, arguments.root / "data", progress=True))
-    config, weights = resolve(preset, arguments.row, arguments.split, index)
+    config, weights = resolve(
+        preset, arguments.row, arguments.split, index, arguments.root / "results"
+    )
     folder = arguments.out or run_folder(
         arguments.root / "results", preset, arguments.row, arguments.split
     )
@@ -73,7 +75,11 @@ def _train(arguments) -> None:
     run = fit(
         config, index, pixels, folder, weights, "lines", len(preset.rows) * len(preset.splits)
     )
+    if run.failed:
+        print(run.failed, file=sys.stderr)
+        return 1
     print(json.dumps(run.metrics["test"], indent=2))
+    return 0
 
 
 def _notebook(arguments) -> int:

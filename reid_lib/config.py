@@ -87,7 +87,12 @@ class RunConfig(_Frozen):
     image_size: tuple[int, int] | None = Field(None, description="height, width; null: as stored")
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    rerank: bool = Field(False, description="also score k-reciprocal re-ranked galleries")
     score_last: int = Field(1, ge=1, description="how many of the last epochs are scored")
+    deterministic: bool = Field(False, description="on CUDA: only kernels that repeat to the bit")
+    code_norm_limit: float = Field(
+        1000, gt=1, description="stop where the codes' norm exceeds its start so many times"
+    )
 
     data_sha256: str = ""
     weights_sha256: str = ""

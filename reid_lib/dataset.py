@@ -3,9 +3,12 @@
 An *index* is a DataFrame with one row an image and the columns path, pid, camid, orientation.
 """
 
+import functools
 import hashlib
 import io
+import math
 import re
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +19,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 
 ORIENTATIONS = tuple(range(1, 9))
+PIXEL_BUDGET = 4 * 2**30  # bytes
 PKU_PERSONS, PKU_CAMERAS, PKU_SIZE = 114, 2, (48, 128)  # width, height
 WHERE = (
     "PKU-ReID is handed out by its authors (L. Ma et al., arXiv:1605.02464): "
@@ -152,9 +156,18 @@ def check(folder: str | Path) -> Check:
 
 def fingerprint(index: pd.DataFrame) -> str:
     """SHA-256 over each image's person, camera, orientation and bytes; padding drops out."""
-    return _fingerprint(
-        index, [hashlib.sha256(Path(p).read_bytes()).hexdigest() for p in index.path]
-    )
+    stats = [Path(path).stat() for path in index.path]
+    contents = [
+        _sha256(path, stat.st_size, stat.st_mtime_ns)
+        for path, stat in zip(index.path, stats, strict=True)
+    ]
+    return _fingerprint(index, contents)
+
+
+@functools.lru_cache(maxsize=1_000_000)
+def _sha256(path: str, size: int, changed: int) -> str:
+    """Of a file's bytes; a study of many runs reads each image once."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def split_persons(index: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -186,30 +199,42 @@ def split_pids(pids, seed: int) -> tuple[list[int], list[int]]:
     return sorted(shuffled[:half]), sorted(shuffled[half:])
 
 
-def load_pixels(index: pd.DataFrame, size: tuple[int, int] | None = None) -> torch.Tensor:
-    """Decode every image of an index, by content and not by suffix.
+def load_pixels(
+    index: pd.DataFrame, size: tuple[int, int] | None = None, budget: int = PIXEL_BUDGET
+) -> torch.Tensor:
+    """Decode every image of an index once, by content and not by suffix.
 
     Args:
-        index: an index.
+        index: an index with at least one image.
         size: (height, width) to resize to, bilinear; None leaves the images as stored.
+        budget: bytes to hold in memory; more lie in a temporary file that is mapped into it.
     Returns:
         (N, 3, H, W) uint8, in the order of the index.
     Raises:
         ValueError: an image cannot be read, or the images differ in size and `size` is None.
     """
-    images = []
-    for path in index.path:
+    images = None
+    for row, path in enumerate(index.path):
         try:
-            image = _decode(Path(path).read_bytes(), size)
+            image = _decode(Path(path).read_bytes(), size).transpose(2, 0, 1)
         except ValueError as error:
             raise ValueError(f"{path}: {error}; `reid check` lists every fault") from None
-        if images and image.shape != images[0].shape:
+        if images is None:
+            images = _room((len(index), *image.shape), budget)
+        if image.shape != images.shape[1:]:
             raise ValueError(
-                f"{path}: {image.shape[1]} x {image.shape[0]} pixels, but those before it have "
-                f"{images[0].shape[1]} x {images[0].shape[0]}; set image_size"
+                f"{path}: {image.shape[2]} x {image.shape[1]} pixels, but those before it have "
+                f"{images.shape[3]} x {images.shape[2]}; set image_size"
             )
-        images.append(image)
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+        images[row] = image
+    return torch.from_numpy(images)
+
+
+def _room(shape: tuple[int, ...], budget: int) -> np.ndarray:
+    if math.prod(shape) <= budget:
+        return np.empty(shape, dtype=np.uint8)
+    with tempfile.TemporaryFile() as file:  # gone from the disk with the last array that maps it
+        return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
 
 
 def _scan(folder: str | Path) -> tuple[pd.DataFrame, list[str]]:

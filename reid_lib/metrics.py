@@ -4,8 +4,9 @@ A query's gallery is ranked by ascending Euclidean distance between codes. Every
 score leaves unsaid (junk, ties, unmatched queries, which AP) is a field of `Protocol`.
 """
 
+import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, permutations
 from string import ascii_uppercase
@@ -200,7 +201,37 @@ def evaluate(
     """
     q, g = _codes(q_codes, g_codes)
     ids = _Ids.read(q, g, q_pids, g_pids, q_camids, g_camids, q_names)
-    return _evaluate(q, g, ids, protocol)
+    pairs = _matched(_pairs(ids, protocol), ids, protocol)
+    return _evaluate(_Centred.of(q, g, ids, protocol), ids, pairs, protocol)
+
+
+def evaluate_distances(
+    distances: np.ndarray | Tensor,
+    q_pids: Ids,
+    g_pids: Ids,
+    q_camids: Ids,
+    g_camids: Ids,
+    protocol: Protocol = Protocol(),
+    q_names: Sequence[str] | None = None,
+) -> Result:
+    """Score a ranking by distances of any kind, such as re-ranked ones.
+
+    Args:
+        distances: (Q, G) float; the nearest image has the least. Only their order counts, but for
+            ties: the protocol's tolerance is relative to the mean of a query's distances.
+        q_pids, ..., q_names: as `evaluate`.
+    Returns:
+        A `Result`, by the same rules as `evaluate`'s.
+    Raises:
+        ValueError: distances not (Q, G) or not finite, or as `evaluate` says of ids.
+    """
+    distances = _code(distances, "distances")
+    if not torch.isfinite(distances).all():
+        row = int(torch.nonzero(~torch.isfinite(distances).all(1))[0])
+        raise ValueError(f"distances are not finite, first in row {row}; give junk a large one.")
+    ids = _Ids.read(distances, distances.T, q_pids, g_pids, q_camids, g_camids, q_names)
+    pairs = _matched(_pairs(ids, protocol), ids, protocol)
+    return _evaluate(_Given.of(distances, ids, protocol), ids, pairs, protocol)
 
 
 def evaluate_cameras(
@@ -520,12 +551,12 @@ def _pairs(ids: _Ids, protocol: Protocol) -> _Pairs:
     return _Pairs(persons, query, row, junk)
 
 
-def _matched(pairs: _Pairs, ids: _Ids, protocol: Protocol) -> None:
-    """Raise if queries are without a match where the protocol forbids it, and say why."""
+def _matched(pairs: _Pairs, ids: _Ids, protocol: Protocol) -> _Pairs:
+    """The pairs; raise if queries are without a match where the protocol forbids it, and why."""
     matches = np.bincount(pairs.query[~pairs.junk], minlength=len(ids.q_pids))
     unmatched = np.flatnonzero(matches == 0)
     if not len(unmatched) or (len(unmatched) < len(matches) and protocol.unmatched != "raise"):
-        return
+        return pairs
 
     own = np.bincount(pairs.query, minlength=len(matches))[unmatched]
     junk_pid = np.isin(ids.q_pids[unmatched], protocol.junk_pids)
@@ -605,10 +636,40 @@ class _Centred:
                 f"the codes have collapsed: their mean distance, {sq_mean.mean() ** 0.5:.3g}, is "
                 f"rounding beside their length, {sq_length**0.5:.3g}. The ranking is by chance.",
                 RuntimeWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
         tolerance = np.maximum(protocol.tolerance * sq_mean, protocol.tolerance**2 * sq_length)
         return cls(q, g, mean, q_sq, g_sq, keep, tolerance)
+
+    @property
+    def queries(self) -> Tensor:
+        """One row a query."""
+        return self.q
+
+    def parts(self, width: int) -> Iterator[tuple[slice, Callable]]:
+        """The gallery in parts: which images, and what writes the values of queries to them.
+
+        (queries, out): out is (queries, width), infinite where junk and beyond the gallery.
+        """
+        part = self.g.new_zeros(width, self.g.shape[1])
+        for start in range(0, len(self.g), width):
+            images = slice(start, min(start + width, len(self.g)))
+            size = images.stop - start
+            torch.sub(self.g[images], self.mean, out=part[:size]).mul_(-2)
+            # What is infinitely long is never near.
+            part_sq = part.new_full((width,), torch.inf)
+            kept = torch.from_numpy(self.keep[images]).to(part.device)
+            part_sq[:size] = self.g_sq[images].where(kept, torch.inf)
+            yield images, functools.partial(self._fill, part, part_sq)
+
+    def _fill(self, part, part_sq, queries: np.ndarray, out: Tensor) -> None:
+        _add_products(part_sq, self.q[torch.from_numpy(queries)], part, out=out)
+
+    def to(self, order: np.ndarray) -> Callable[[int], np.ndarray]:
+        """Query to its values to the gallery images in `order`."""
+        gallery = self.g[torch.from_numpy(order)] - self.mean
+        gallery_sq = self.g_sq[torch.from_numpy(order)]
+        return lambda i: (gallery_sq - 2 * gallery @ self.q[i]).cpu().numpy()
 
     def values(self, pairs: _Pairs) -> np.ndarray:
         """||g||^2 - 2 q.g of each pair."""
@@ -618,6 +679,41 @@ class _Centred:
             g, g_sq = self.g[g_rows].sub_(self.mean), self.g_sq[g_rows][:, None]
             block = torch.baddbmm(g_sq, self.q[q_rows], g.transpose(1, 2), alpha=-2)
             values.append(block.flatten())
+        return torch.cat(values).cpu().numpy()
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Distances that somebody else made, behind the same four methods as `_Centred`."""
+
+    queries: Tensor  # (Q, G)
+    keep: np.ndarray
+    tolerance: np.ndarray
+
+    @classmethod
+    def of(cls, distances: Tensor, ids: _Ids, protocol: Protocol) -> "_Given":
+        keep = ~np.isin(ids.g_pids, protocol.junk_pids)
+        mean = distances[:, torch.from_numpy(keep)].abs().mean(1).cpu().double().numpy()
+        return cls(distances, keep, protocol.tolerance * mean)
+
+    def parts(self, width: int) -> Iterator[tuple[slice, Callable]]:
+        for start in range(0, self.queries.shape[1], width):
+            images = slice(start, min(start + width, self.queries.shape[1]))
+            yield images, functools.partial(self._fill, images)
+
+    def _fill(self, images: slice, queries: np.ndarray, out: Tensor) -> None:
+        junk = torch.from_numpy(~self.keep[images]).to(out.device)
+        given = self.queries[torch.from_numpy(queries), images].masked_fill(junk, torch.inf)
+        out.fill_(torch.inf)[:, : given.shape[1]] = given
+
+    def to(self, order: np.ndarray) -> Callable[[int], np.ndarray]:
+        return lambda i: self.queries[i, torch.from_numpy(order)].cpu().numpy()
+
+    def values(self, pairs: _Pairs) -> np.ndarray:
+        values = [self.queries[0, :0]]
+        for q_rows, g_rows in pairs.persons:
+            q_rows, g_rows = torch.from_numpy(q_rows), torch.from_numpy(g_rows)
+            values.append(self.queries[q_rows[:, :, None], g_rows[:, None, :]].flatten())
         return torch.cat(values).cpu().numpy()
 
 
@@ -636,7 +732,11 @@ class _Search:
 
 
 def _search(
-    codes: _Centred, ids: _Ids, pairs: _Pairs, protocol: Protocol, distances: bool = False
+    codes: _Centred | _Given,
+    ids: _Ids,
+    pairs: _Pairs,
+    protocol: Protocol,
+    distances: bool = False,
 ) -> _Search:
     """Count, for each match, the wrong images that are nearer; the ranking itself is never made."""
     values = codes.values(pairs)
@@ -647,7 +747,7 @@ def _search(
     low = (value - codes.tolerance[query]).astype(value.dtype)
     high = (value + codes.tolerance[query]).astype(value.dtype)
     above = np.nextafter(high, value.dtype.type(np.inf))  # x <= high is x < above
-    matches = np.bincount(query, minlength=len(codes.q))
+    matches = np.bincount(query, minlength=len(codes.queries))
     first = np.cumsum(matches) - matches
 
     # A match's thresholds stand side by side: below the first it is beaten, below the second it
@@ -656,7 +756,7 @@ def _search(
     counts = np.zeros(thresholds.shape, np.int64)
     by_matches = np.argsort(-matches, kind="stable")
     place = np.argsort(by_matches)
-    width = _part_width(len(codes.g))
+    width = _part_width(len(codes.keep))
     rows = min(max(_BLOCK // width, 1), len(place))
     blocks = [by_matches[start : start + rows] for start in range(0, len(place), rows)]
     own_block = place[pairs.query] // rows
@@ -673,27 +773,20 @@ def _search(
         sums["other_sum"] = np.zeros(len(place))
         sums["others"] = np.zeros(len(place), np.int64)
 
-    part = codes.g.new_zeros(width, codes.g.shape[1])
-    buffer = codes.g.new_empty(rows, width)
+    buffer = codes.queries.new_empty(rows, width)
     cached = min(rows, max(_CACHED // width, 1))
     flags = np.empty((cached, width), bool)
-    for start in range(0, len(codes.g), width):
-        images = slice(start, min(start + width, len(codes.g)))
-        size = images.stop - start
-        torch.sub(codes.g[images], codes.mean, out=part[:size]).mul_(-2)
-        # What is infinitely long is never near: junk, and what fills up the last part.
-        part_sq = part.new_full((width,), torch.inf)
-        kept = torch.from_numpy(codes.keep[images]).to(part.device)
-        part_sq[:size] = codes.g_sq[images].where(kept, torch.inf)
+    for images, fill in codes.parts(width):
+        start, size = images.start, images.stop - images.start
         for queries, pair in zip(blocks, own, strict=True):
             block = buffer[: len(queries)]
-            _add_products(part_sq, codes.q[torch.from_numpy(queries)], part, out=block)
+            fill(queries, block)
             pair = pair[(pairs.row[pair] >= start) & (pairs.row[pair] < images.stop)]
             at = place[pairs.query[pair]] % rows, pairs.row[pair] - start
             block.view(-1)[torch.from_numpy(at[0] * width + at[1])] = torch.inf
             if protocol.gallery_cameras == "other":
                 same = ids.q_camids[queries][:, None] == ids.g_camids[images]
-                block[:, :size].masked_fill_(torch.from_numpy(same).to(part.device), torch.inf)
+                block[:, :size].masked_fill_(torch.from_numpy(same).to(block.device), torch.inf)
             column, least = _least(block)
             better = least < nearest[queries]
             nearest[queries[better]] = least[better]
@@ -767,14 +860,11 @@ def _count_below(block: Tensor, bounds: np.ndarray, flags: np.ndarray) -> np.nda
 # --- from counts to scores ------------------------------------------------------------------
 
 
-def _evaluate(q: Tensor, g: Tensor, ids: _Ids, protocol: Protocol) -> Result:
-    pairs = _pairs(ids, protocol)
-    _matched(pairs, ids, protocol)
-    codes = _Centred.of(q, g, ids, protocol)
+def _evaluate(codes: _Centred | _Given, ids: _Ids, pairs: _Pairs, protocol: Protocol) -> Result:
     found = _search(codes, ids, pairs, protocol)
     scores = _scores(found, codes, ids, protocol)
     # One denominator for all scores.
-    asked = len(q) if protocol.unmatched == "zero" else np.count_nonzero(found.matches)
+    asked = len(ids.q_pids) if protocol.unmatched == "zero" else np.count_nonzero(found.matches)
     mean = {name: float(values.sum() / asked) for name, values in scores.items()}
     return Result(
         rank={k: mean[f"rank-{k}"] for k in protocol.ranks},
@@ -886,7 +976,7 @@ def _expected_hit(draws, right, wrong) -> np.ndarray:
 
 
 def _score_single(
-    found: _Search, codes: _Centred, ids: _Ids, protocol: Protocol
+    found: _Search, codes: _Centred | _Given, ids: _Ids, protocol: Protocol
 ) -> dict[str, np.ndarray]:
     """Expected scores over all draws of one gallery image a person, the match among them.
 
@@ -900,15 +990,14 @@ def _score_single(
     order = np.flatnonzero(codes.keep)
     order = order[np.argsort(ids.g_pids[order], kind="stable")]
     pids, starts = np.unique(ids.g_pids[order], return_index=True)
-    gallery = codes.g[torch.from_numpy(order)] - codes.mean
-    gallery_sq = codes.g_sq[torch.from_numpy(order)]
+    values = codes.to(order)
     bounds = np.cumsum(np.append(0, found.matches))
     place = np.arange(1, len(pids) + 2)
     trapezoid = (1 / place + (place == 1)) / 2
 
     def chances(i: int) -> tuple[np.ndarray, np.ndarray]:
         """(M, P) each: of an image nearer than the query's match, and of one nearer or tied."""
-        value = (gallery_sq - 2 * gallery @ codes.q[i]).cpu().numpy()
+        value = values(i)
         valid = ids.g_pids[order] != ids.q_pids[i]
         if protocol.gallery_cameras == "other":
             valid &= ids.g_camids[order] != ids.q_camids[i]

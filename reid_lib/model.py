@@ -1,11 +1,13 @@
 """A torchvision backbone that yields codes, and a linear classifier on top of them."""
 
+import copy
 import hashlib
 from pathlib import Path
 
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
 
 HEADS = ("fc", "classifier", "head")  # what torchvision calls the layers after the pooling
 
@@ -29,7 +31,7 @@ class ReIDNet(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.backbone = _headless(backbone)
-            self.width = _width(self.backbone, backbone)
+            self.width = _output(self.backbone, backbone)[1]
             self.classifier = nn.Linear(self.width, persons)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -104,6 +106,18 @@ def load_weights(net: ReIDNet, file: Path) -> None:
     net.backbone.load_state_dict({k: state[k] for k in own.keys() & state.keys()}, strict=False)
 
 
+def folded(net: ReIDNet) -> nn.Module:
+    """A copy of the backbone for evaluation, batch norm folded into the convolutions before it.
+
+    The same codes to rounding, in less time. A backbone that torch.fx cannot trace is copied as is.
+    """
+    backbone = copy.deepcopy(net.backbone).eval()
+    try:
+        return fuse(backbone, inplace=True)
+    except (torch.fx.proxy.TraceError, NotImplementedError):
+        return backbone
+
+
 def sha256(file: Path) -> str:
     """The SHA-256 of a file, in hexadecimal digits."""
     with file.open("rb") as stream:
@@ -118,27 +132,22 @@ def _headless(backbone: str) -> nn.Module:
     head = next((name for name in HEADS if hasattr(net, name)), None)
     if head is None:
         raise ValueError(f"{backbone} has no global average pooling before its head; try a ResNet")
-    setattr(net, head, _GlobalPool())
+    setattr(net, head, nn.Identity())
     if isinstance(getattr(net, "avgpool", None), nn.AdaptiveAvgPool2d):
         net.avgpool = nn.AdaptiveAvgPool2d(1)  # VGG and AlexNet pool to 7 x 7
+    if len(_output(net, backbone)) == 4:
+        setattr(net, head, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
     return net
 
 
-class _GlobalPool(nn.Module):
-    """Stands where the head stood: pools what is not pooled yet, and hands the rest through."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean((2, 3)) if x.ndim == 4 else x
-
-
 @torch.no_grad()
-def _width(net: nn.Module, backbone: str) -> int:
+def _output(net: nn.Module, backbone: str) -> torch.Size:
     try:
-        width = net.eval()(torch.zeros(1, 3, 128, 64)).shape[1]
+        shape = net.eval()(torch.zeros(1, 3, 128, 64)).shape
     except RuntimeError as error:
         raise ValueError(f"{backbone} takes no image of 128 x 64 pixels ({error})") from None
     net.train()
-    return width
+    return shape
 
 
 def _imagenet_weights(backbone: str):

@@ -24,14 +24,18 @@ def table1(runs: list[Run], direction: str = "A->B") -> pd.DataFrame:
         direction: which camera queries which.
     Returns:
         A frame indexed by row name with two-level columns: `measured` (mean over the splits, in
-        percent), `sd` (over the splits, only where there are several), `paper` (only for rows that
+        percent; NaN where one of the row's runs failed), `sd` (over the splits, only where there
+        are several), `re-ranked` (only where every run was scored so), `paper` (only for rows that
         the paper has), and `difference` (only where the data are the paper's 114 persons).
     """
-    scores = scores_frame(runs, direction)
+    scores = scores_frame(runs, direction).reindex(columns=["row", "split", *SCORES])
     by_row = scores.groupby("row", sort=False)[list(SCORES)]
-    blocks = {"measured": by_row.mean()}
+    blocks = {"measured": by_row.agg(lambda splits: splits.mean(skipna=False))}
     if scores.split.nunique() > 1:
         blocks["sd"] = by_row.std()
+    if all("reranked" in run.metrics for run in runs):
+        reranked = scores_frame(runs, direction, "reranked").groupby("row", sort=False)
+        blocks["re-ranked"] = reranked[["rank-1", "mAP"]].mean()
     paper = pd.DataFrame(PAPER_TABLE).T.reindex(blocks["measured"].index)[list(SCORES)]
     if paper.notna().any(axis=None):
         blocks["paper"] = paper
@@ -107,6 +111,34 @@ def agreement_by_angle(run: Run, draws: int = 2000, seed: int = 0) -> pd.DataFra
     return pd.DataFrame(lines)
 
 
+def viewpoint_table(grids: pd.DataFrame) -> str:
+    """Which views find each other: rank-1 by the angle between them, and the worst pairs.
+
+    Args:
+        grids: `metrics.viewpoint_grid` of one or several runs, with a column `row`.
+    Returns:
+        A Markdown table, a line a row of Table 1, in percent; below it the pairs that fail most.
+    """
+    turn = (grids.gallery_orientation - grids.query_orientation).abs()
+    angle = 45 * np.minimum(turn, 8 - turn)
+    by_angle = (
+        grids.assign(angle=angle).groupby(["row", "angle"], sort=False).rank1.mean().unstack()
+    )
+    cells = (100 * by_angle.reindex(grids.row.unique())[sorted(by_angle)]).map("{:.1f}".format)
+    cells = cells.set_axis([f"{degrees} degrees" for degrees in cells], axis=1)
+    cells.insert(0, "all pairs", (100 * grids.groupby("row").rank1.mean()).map("{:.1f}".format))
+    worst = []
+    for row, grid in grids.groupby("row", sort=False):
+        few = grid.nsmallest(3, "rank1").itertuples()
+        pairs = [
+            f"{q.query_orientation} to {q.gallery_orientation} ({100 * q.rank1:.1f})" for q in few
+        ]
+        worst.append(f"{row}: {', '.join(pairs)}")
+    return (
+        f"{_markdown(cells)}\n\nThe views that fail most, query to gallery: {'; '.join(worst)}.\n"
+    )
+
+
 def provenance(preset: Preset, runs: list[Run]) -> dict[str, str]:
     """What a figure's file says of its origin: preset, configs and commits of its runs."""
     return {
@@ -148,6 +180,8 @@ def collect_records(results: list[Path], out: Path) -> list[Path]:
     written = []
     for folder in folders:
         run = read_run(folder)
+        if run.failed:
+            continue
         config = run.config
         parts = config.backbone, config.start, config.setting, f"{config.epochs}-epochs"
         name = "-".join([*parts, f"split-{config.split}", config.digest()])
@@ -297,6 +331,7 @@ def _start(config) -> str:
 
 def _cells(table: pd.DataFrame, bold: str) -> pd.DataFrame:
     """Text cells, the best of each measured column in bold; a missing value is an empty cell."""
+    # What was not measured failed: a run that is only missing makes no table.
     cells = pd.DataFrame(index=table.index)
     for block, name in table.columns:
         if block == "sd":
@@ -309,7 +344,7 @@ def _cells(table: pd.DataFrame, bold: str) -> pd.DataFrame:
             best = values == values.max()
             if ("sd", name) in table.columns:
                 text = text + table["sd", name].map(" ± {:.1f}".format)
-            text = text.where(~best, text.map(bold.format))
+            text = text.where(~best, text.map(bold.format)).where(values.notna(), "failed")
         cells[name if block == "measured" else f"{block} {name}"] = text
     return cells
 

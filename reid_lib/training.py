@@ -1,15 +1,22 @@
 """Training one network (`fit`) and a preset's runs; where data, model, losses, metrics meet."""
 
+import copy
+import functools
 import hashlib
 import json
+import os
 import platform
 import resource
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,13 +27,25 @@ from tqdm.auto import tqdm
 
 from reid_lib import augment, losses, model
 from reid_lib.config import Embedded, Preset, RunConfig
-from reid_lib.dataset import WHERE, fingerprint, load_pixels, read_pku, split_persons
-from reid_lib.metrics import Protocol, evaluate_cameras
+from reid_lib.dataset import (
+    PIXEL_BUDGET,
+    WHERE,
+    fingerprint,
+    load_pixels,
+    read_pku,
+    split_persons,
+)
+from reid_lib.metrics import Protocol, evaluate_cameras, evaluate_distances
+from reid_lib.reranking import rerank
 from reid_lib.runs import (
+    CHECKPOINT,
     Run,
+    claim,
+    read_checkpoint,
     read_run,
     read_runs,
     run_folder,
+    write_checkpoint,
     write_file,
     write_json,
     write_text,
@@ -34,7 +53,7 @@ from reid_lib.runs import (
 
 CHECKPOINT_SECONDS = 30
 EVALUATION_BATCH = 128
-CODE = ("augment", "config", "dataset", "losses", "metrics", "model", "training")  # decide a result
+CODE = ("augment", "config", "dataset", "losses", "metrics", "model", "reranking", "training")
 
 
 def data_folder(preset: Preset, root: str | Path, progress: bool = False) -> Path:
@@ -51,12 +70,13 @@ def data_folder(preset: Preset, root: str | Path, progress: bool = False) -> Pat
     if not folder.is_dir():
         from reid_lib import synthetic  # needed only here, and only once
 
-        synthetic.write_dataset(folder, preset.data.persons, preset.data.seed, progress=progress)
+        persons, seed = preset.data.persons, preset.data.seed
+        synthetic.write_dataset(folder, persons, seed, progress, workers=os.cpu_count() or 1)
     return folder
 
 
 def resolve(
-    preset: Preset, row: str, split: int, index: pd.DataFrame
+    preset: Preset, row: str, split: int, index: pd.DataFrame, results: str | Path | None = None
 ) -> tuple[RunConfig, Path | None]:
     """Fill in what decides a run beyond its row: split, data, weights, precision; check all of it.
 
@@ -65,6 +85,7 @@ def resolve(
         row: its name.
         split: which split.
         index: the images.
+        results: the folder of run folders, where the answer to `precision: auto` is kept.
     Returns:
         The complete config, and the file of the starting weights (None for a random start).
     Raises:
@@ -89,11 +110,12 @@ def resolve(
         raise ValueError(f"only camera {index.camid.iloc[0]} in the data; scores need two cameras")
     if test.pid.nunique() < 2:
         raise ValueError(f"{test.pid.nunique()} person to test on; expected at least two")
+    answers = Path(results) / preset.name / "precision.json" if results else None
     filled = {
         "split": split,
         "data_sha256": fingerprint(index),
         "weights_sha256": model.sha256(file) if file else "",
-        "precision": _precision(config),
+        "precision": _precision(config, index, answers),
     }
     return config.model_copy(update=filled), file
 
@@ -109,8 +131,9 @@ def fit(
 ) -> Run:
     """Train one network by Eq. 4 (or the triplet loss), score it, and leave a run folder.
 
-    A finished run of the same config is returned as it is; one that was broken off goes on from its
-    last checkpoint.
+    An ended run of the same config is returned as it is; one that was broken off goes on from its
+    last checkpoint to the same numbers, bit for bit. Ctrl-C and SIGTERM cost the epoch in hand, a
+    killed process what it did since its last checkpoint.
 
     Args:
         config: complete, as `resolve` returns it.
@@ -121,62 +144,75 @@ def fit(
         progress: "bar" in a notebook, "lines" (one an epoch) when headless, or "none".
         runs: how many runs the preset has, for the estimate after the first epoch.
     Returns:
-        The finished run.
+        The ended run. Where a loss or a code stopped being a number, or the codes ran away, it is
+        a failed one, which says why: see `Run.failed`.
     Raises:
         ValueError: the folder holds a run of another config, or the data are too few for a batch.
-        FloatingPointError: a loss term is no longer finite; it names epoch and term.
+        BlockingIOError: another process is training this run.
+        OSError: the folder cannot be written to, or the disk is full; what is finished is kept.
     """
     folder = Path(folder)
-    if done := _finished(folder, config):
+    if done := _ended(folder, config):
         return done
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     train, test = split_persons(index, config.split)
     _check_batches(config, train)
-    images = pixels[torch.from_numpy(index.index.get_indexer(train.index))].to(device)
-    test_images = pixels[torch.from_numpy(index.index.get_indexer(test.index))].to(device)
-    pids = np.unique(train.pid)
-    labels = torch.from_numpy(np.searchsorted(pids, train.pid.to_numpy())).to(device)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if pixels.nbytes <= PIXEL_BUDGET:  # more than that stays mapped from the disk
+        pixels = pixels.to(device)
+    rows = [torch.from_numpy(index.index.get_indexer(part.index)) for part in (train, test)]
+    labels = torch.from_numpy(np.unique(train.pid, return_inverse=True)[1]).to(device)
 
-    with torch.random.fork_rng():  # what the backbone itself draws, such as dropout
-        torch.manual_seed(config.seed)
-        generator = torch.Generator().manual_seed(config.seed)
-        net = model.ReIDNet(config.backbone, len(pids), config.seed)
-        if weights:
-            model.load_weights(net, weights)
-        net = net.to(device, memory_format=torch.channels_last)
-        optimiser = torch.optim.Adam(net.parameters(), config.lr, weight_decay=config.weight_decay)
-        schedule = _schedule(optimiser, config)
-        memory = _start_memory(config, net, images, labels)
-        state = {"epoch": 0, "seconds": 0.0, "resumes": 0, "history": []}
-        parts = (net, optimiser, schedule, memory, generator)
-        if _resume(folder, config, state, *parts):
-            say(
-                progress, f"{config.row} split {config.split}: goes on after epoch {state['epoch']}"
-            )
-
-        saved = time.monotonic()
-        epochs = range(state["epoch"] + 1, config.epochs + 1)
-        bar = tqdm(epochs, desc=config.row, unit="epoch", disable=progress != "bar")
-        for epoch in bar:
-            begin = time.monotonic()
-            line = {"epoch": epoch, "lr": optimiser.param_groups[0]["lr"]}
-            line |= _epoch(config, net, optimiser, memory, images, labels, generator, epoch)
-            schedule.step()
-            if epoch > config.epochs - config.score_last:
-                scores = score(encode(net, test_images), test)["A->B"]
-                line |= {f"test_{name}": value for name, value in scores.items()}
-            line["seconds"] = time.monotonic() - begin
-            state["history"].append(line)
-            state["epoch"], state["seconds"] = epoch, state["seconds"] + line["seconds"]
-            write_text(folder / "history.csv", pd.DataFrame(state["history"]).to_csv(index=False))
-            if time.monotonic() - saved > CHECKPOINT_SECONDS and epoch < config.epochs:
-                _checkpoint(folder, config, state, *parts)
-                saved = time.monotonic()
-            bar.set_postfix(loss=f"{line['loss']:.3f}")
-            _tell(progress, config, line, runs)
-
-        net.eval()
-        _finish(folder, config, index, net, (train, images), (test, test_images), state)
+    with (
+        claim(folder),
+        _sigterm_unwinds(),
+        _deterministic(config.deterministic),
+        torch.random.fork_rng(),  # what the backbone itself draws, such as dropout
+    ):
+        began = time.monotonic()
+        state, parts = _start(folder, config, pixels, rows[0], labels, weights, progress)
+        before, latest, saved = state["seconds"], None, time.monotonic()
+        bar = tqdm(
+            range(state["epoch"] + 1, config.epochs + 1),
+            desc=config.row,
+            unit="epoch",
+            disable=progress != "bar",
+        )
+        try:
+            for epoch in bar:
+                begin = time.monotonic()
+                line = {"epoch": epoch, "lr": parts.optimiser.param_groups[0]["lr"]}
+                line |= _epoch(config, parts, pixels, rows[0], labels, state["history"])
+                parts.schedule.step()
+                if epoch > config.epochs - config.score_last:
+                    codes = encode(parts.net, pixels, rows[1], config.precision)
+                    scores = score(codes, test)["A->B"]
+                    line |= {f"test_{name}": float(value) for name, value in scores.items()}
+                line["seconds"] = time.monotonic() - begin
+                state = state | {
+                    "epoch": epoch,
+                    "seconds": before + time.monotonic() - began,
+                    "history": [*state["history"], line],
+                }
+                latest = _snapshot(state, parts)
+                write_text(
+                    folder / "history.csv", pd.DataFrame(state["history"]).to_csv(index=False)
+                )
+                if time.monotonic() - saved > CHECKPOINT_SECONDS and epoch < config.epochs:
+                    write_checkpoint(folder, _identity(config), latest)
+                    latest, saved = None, time.monotonic()
+                bar.set_postfix(loss=f"{line['loss']:.3f}")
+                _tell(progress, config, line, runs)
+            codes = [encode(parts.net, pixels, part, config.precision) for part in rows]
+            state["seconds"] = before + time.monotonic() - began
+            _finish(folder, config, index, parts.net, codes, (train, test), state)
+        except FloatingPointError as error:
+            state["seconds"] = before + time.monotonic() - began
+            _fail(folder, config, index, (train, test), state, str(error))
+            say(progress, f"{config.row} split {config.split} failed: {error}")
+        except BaseException:  # Ctrl-C, SIGTERM, a full disk: what is finished is kept
+            if latest:
+                write_checkpoint(folder, _identity(config), latest)
+            raise
     return read_run(folder)
 
 
@@ -205,7 +241,9 @@ def train_missing(
         names = ", ".join(f"{row} (split {split})" for row, split in missing)
         say(progress, f"not trained yet, so training now: {names}")
         index = read_pku(data_folder(preset, data_root))
-        ready = [(row, split, *resolve(preset, row, split, index)) for row, split in missing]
+        ready = [
+            (row, split, *resolve(preset, row, split, index, results)) for row, split in missing
+        ]
         for row, split, config, weights in ready:
             pixels = load_pixels(index, config.image_size)
             target = run_folder(results, preset, row, split)
@@ -214,22 +252,44 @@ def train_missing(
 
 
 @torch.no_grad()
-def encode(net: model.ReIDNet, images: Tensor) -> Tensor:
-    """The codes of uint8 images (N, 3, H, W), in evaluation mode and fp32: (N, D) float."""
-    training = net.training
-    net.eval()
-    codes = [
-        net.backbone(augment.normalise(part).contiguous(memory_format=torch.channels_last))
-        for part in images.split(EVALUATION_BATCH)
-    ]
-    net.train(training)
-    return torch.cat(codes).float()
+def encode(
+    net: model.ReIDNet, pixels: Tensor, rows: Tensor | None = None, precision: str = "fp32"
+) -> Tensor:
+    """The codes of images in evaluation mode.
+
+    Args:
+        net: left as it is; a copy with folded batch norm does the work.
+        pixels: (M, 3, H, W) uint8.
+        rows: (N,) int, which of them and in which order; all of them unless given.
+        precision: "fp32" or "bf16", in which the backbone computes.
+    Returns:
+        (N, D) float32, on the network's device.
+    """
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    backbone, device = model.folded(net).to(kind), net.classifier.weight.device
+    codes = []
+    for part in (torch.arange(len(pixels)) if rows is None else rows).split(EVALUATION_BATCH):
+        images = augment.normalise(pixels[part].to(device)).to(kind)
+        codes.append(backbone(images.contiguous(memory_format=torch.channels_last)).float())
+    return torch.cat(codes)
 
 
 def score(codes: Tensor, index: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Scores as fractions for each camera direction and for both, by the default protocol."""
     results = evaluate_cameras(codes.cpu(), index.pid.to_numpy(), index.camid.to_numpy())
     return {direction: result.scores() for direction, result in results.items()}
+
+
+def score_reranked(codes: Tensor, index: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """As `score`, of galleries re-ranked by the neighbours that images share."""
+    cameras = dict(zip("AB", sorted(index.camid.unique()), strict=False))
+    results = {}
+    for q_camera, g_camera in ("AB", "BA"):
+        sides = [index.camid.to_numpy() == cameras[name] for name in (q_camera, g_camera)]
+        q, g = (codes.cpu()[torch.from_numpy(side)] for side in sides)
+        ids = [index[name].to_numpy()[side] for name in ("pid", "camid") for side in sides]
+        results[f"{q_camera}->{g_camera}"] = evaluate_distances(rerank(q, g), *ids).scores()
+    return results | {"both": pd.DataFrame(results.values()).mean().to_dict()}
 
 
 def say(progress: str, text: str) -> None:
@@ -239,45 +299,100 @@ def say(progress: str, text: str) -> None:
         sys.stdout.flush()
 
 
-def _epoch(config, net, optimiser, memory, images, labels, generator, epoch) -> dict[str, float]:
-    """One pass over the training images; the means of what `history.csv` records."""
-    net.train()
-    sums: dict[str, float] = {}
-    batches = list(_batches(config, labels, generator))
-    for batch in batches:
-        inputs = _augment(config, images[batch], generator)
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            codes = net.backbone(inputs)
-        codes = codes.float()
-        logits = net.classifier(codes)
-        terms = _loss_terms(config, codes, logits, labels, batch, memory, net, images)
-        loss = sum(weight * term for weight, term in terms.values())
+class _Parts(NamedTuple):
+    """What changes while a run goes on, and so what a checkpoint holds."""
 
-        values = {f"l_{name}": term.item() for name, (_, term) in terms.items()}
-        bad = [name for name, value in values.items() if not np.isfinite(value)]
-        if bad:
-            raise FloatingPointError(
-                f"{config.row}: {bad[0]} is {values[bad[0]]} in epoch {epoch}; "
-                f"means of this epoch so far: { {k: v / len(batches) for k, v in sums.items()} }"
-            )
-        for name, (weight, term) in terms.items():
-            if term.requires_grad:
-                (gradient,) = torch.autograd.grad(weight * term, codes, retain_graph=True)
-                values[f"grad_{name}"] = gradient.norm().item()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        optimiser.step()
-
-        values["loss"] = loss.item()
-        values["code_norm"] = codes.detach().norm(dim=1).mean().item()
-        if "sr" in terms:
-            values["train_accuracy"] = (logits.argmax(1) == labels[batch]).float().mean().item()
-        for name, value in values.items():
-            sums[name] = sums.get(name, 0.0) + value
-    return {name: total / len(batches) for name, total in sums.items()}
+    net: model.ReIDNet
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    memory: losses.CentreMemory | None
+    generator: torch.Generator
 
 
-def _loss_terms(config, codes, logits, labels, batch, memory, net, images):
+def _build(config, pixels, rows, labels, weights) -> _Parts:
+    """Everything at its start, from the config's seed alone."""
+    torch.manual_seed(config.seed)
+    net = model.ReIDNet(config.backbone, int(labels.max()) + 1, config.seed)
+    if weights:
+        model.load_weights(net, weights)
+    net = net.to(labels.device, memory_format=torch.channels_last)
+    optimiser = torch.optim.Adam(net.parameters(), config.lr, weight_decay=config.weight_decay)
+    generator = torch.Generator().manual_seed(config.seed)
+    memory = _start_memory(config, net, pixels, rows, labels)
+    return _Parts(net, optimiser, _schedule(optimiser, config), memory, generator)
+
+
+def _epoch(config, parts, pixels, rows, labels, history) -> dict[str, float]:
+    """One pass over the training images; the means of what `history.csv` records.
+
+    The values of a step stay on the device; they are read back, and looked at, once an epoch.
+    """
+    parts.net.train()
+    reencode = functools.partial(encode, parts.net, pixels, rows, config.precision)
+    steps = []
+    for batch in _batches(config, labels, parts.generator):
+        images = pixels[rows[batch]].to(labels.device)
+        steps.append(_step(config, parts, images, labels, batch, reencode))
+    frame = pd.DataFrame(
+        torch.stack([torch.stack(list(values.values())) for values in steps]).tolist(),
+        columns=list(steps[0]),
+    )
+    _check_numbers(config, frame, history)
+    return frame.mean().to_dict()
+
+
+def _step(config, parts, images, labels, batch, reencode) -> dict[str, Tensor]:
+    """One batch through Eq. 4 and Adam; its values as scalars on the device."""
+    net, optimiser, _, memory, generator = parts
+    inputs = _augment(config, images, generator)
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        codes = net.backbone(inputs)
+    codes = codes.float()
+    logits = net.classifier(codes)
+    terms = _loss_terms(config, codes, logits, labels, batch, memory, reencode)
+    loss = sum(weight * term for weight, term in terms.values())
+
+    values = {f"l_{name}": term.detach() for name, (_, term) in terms.items()}
+    for name, (weight, term) in terms.items():
+        if term.requires_grad:
+            (gradient,) = torch.autograd.grad(weight * term, codes, retain_graph=True)
+            values[f"grad_{name}"] = gradient.norm()
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    optimiser.step()
+
+    values["loss"] = loss.detach()
+    values["code_norm"] = codes.detach().norm(dim=1).mean()
+    if "sr" in terms:
+        values["train_accuracy"] = (logits.argmax(1) == labels[batch]).float().mean()
+    return values
+
+
+def _check_numbers(config, frame, history) -> None:
+    """Stop a run whose loss is no longer a number, or whose codes ran away."""
+    epoch = len(history) + 1
+    good = {k: v for k, v in (history[-1] if history else {}).items() if k != "seconds"}
+    last = ", ".join(f"{k} {v:.4g}" for k, v in good.items()) or "none"
+    terms = frame[[name for name in frame if name.startswith(("l_", "code_norm"))]]
+    bad = ~np.isfinite(terms.to_numpy())
+    if bad.any():
+        step = int(bad.any(1).argmax())
+        name = terms.columns[int(bad[step].argmax())]
+        raise FloatingPointError(
+            f"{config.row}: {name} is {terms[name][step]} in epoch {epoch}, step {step + 1} of "
+            f"{len(frame)}; the last good epoch: {last}"
+        )
+    start = history[0]["code_norm"] if history else frame.code_norm[0]
+    largest = frame.code_norm.max()
+    if largest > config.code_norm_limit * start:
+        raise FloatingPointError(
+            f"{config.row}: code_norm is {largest:.4g} in epoch {epoch}, more than "
+            f"{config.code_norm_limit:g} times its start of {start:.4g} (code_norm_limit): Eq. 4 "
+            f"has no lower bound; the last good epoch: {last}"
+        )
+
+
+def _loss_terms(config, codes, logits, labels, batch, memory, reencode):
     """Each term of the loss as name -> (weight in Eq. 4, value)."""
     persons = labels[batch]
     if config.setting == "htri":
@@ -294,7 +409,7 @@ def _loss_terms(config, codes, logits, labels, batch, memory, net, images):
     if config.centres == "memory":
         centres = memory.centres()
     elif config.centres == "all":
-        centres = losses.person_centres(encode(net, images), labels, logits.shape[1])
+        centres = losses.person_centres(reencode(), labels, logits.shape[1])
     else:
         views = codes if config.centres_gradient else codes.detach()
         centres = losses.person_centres(views, persons, logits.shape[1])
@@ -320,12 +435,13 @@ def _loss_terms(config, codes, logits, labels, batch, memory, net, images):
     return terms
 
 
-def _start_memory(config, net, images, labels) -> losses.CentreMemory | None:
+def _start_memory(config, net, pixels, rows, labels) -> losses.CentreMemory | None:
     if config.setting not in ("set2", "set3") or config.centres != "memory":
         return None
     memory = losses.CentreMemory(labels, net.width)
     if config.memory_start == "encoded":
-        memory.update(torch.arange(len(labels), device=labels.device), encode(net, images))
+        codes = encode(net, pixels, rows, config.precision)
+        memory.update(torch.arange(len(labels), device=labels.device), codes)
     return memory
 
 
@@ -383,15 +499,49 @@ def _check_batches(config: RunConfig, train: pd.DataFrame) -> None:
         )
 
 
-def _precision(config: RunConfig) -> str:
-    """bf16 where the hardware has it and the network gains: ResNets do, mobilenet_v2 does not."""
+def _precision(config: RunConfig, index: pd.DataFrame, file: Path | None) -> str:
+    """What "auto" stands for: bf16 where the hardware has it and a short trial shows a gain.
+
+    ResNets gain, mobilenet_v2 does not. The answer is kept in `file`, since a second trial could
+    end otherwise, and the precision decides the last digits of a result.
+    """
     if config.precision != "auto":
         return config.precision
-    if torch.cuda.is_available():
+    cuda = torch.cuda.is_available()
+    if cuda:
         able = torch.cuda.is_bf16_supported()
     else:
         able = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return "bf16" if able and config.backbone.startswith("res") else "fp32"
+    if not able:
+        return "fp32"
+    height, width = config.image_size or load_pixels(index[:1]).shape[2:]
+    name = f"{config.backbone}, batches of {config.batch_size} x {height} x {width}"
+    known = json.loads(file.read_text("utf-8")) if file and file.is_file() else {}
+    if name not in known:
+        shape = config.batch_size, 3, height, width
+        seconds = {kind: _step_seconds(config.backbone, shape, kind) for kind in ("fp32", "bf16")}
+        known[name] = min(seconds, key=seconds.get)
+        if file:
+            write_json(file, known)
+    return known[name]
+
+
+@functools.cache
+def _step_seconds(backbone: str, shape: tuple[int, ...], precision: str) -> float:
+    """Of one training step: the least of three, after one that is not counted."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    net = model.ReIDNet(backbone, persons=2).to(device, memory_format=torch.channels_last)
+    images = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
+    seconds = []
+    for _ in range(4):
+        begin = time.perf_counter()
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+            codes = net.backbone(images)
+        codes.float().sum().backward()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - begin)
+    return min(seconds[1:])
 
 
 def _schedule(optimiser, config: RunConfig):
@@ -400,7 +550,7 @@ def _schedule(optimiser, config: RunConfig):
     return torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0)
 
 
-def _finished(folder: Path, config: RunConfig) -> Run | None:
+def _ended(folder: Path, config: RunConfig) -> Run | None:
     if not (folder / "manifest.json").is_file():
         return None
     run = read_run(folder)
@@ -416,45 +566,93 @@ def _finished(folder: Path, config: RunConfig) -> Run | None:
     return run
 
 
-def _checkpoint(folder, config, state, net, optimiser, schedule, memory, generator) -> None:
-    content = {
-        "config": config.model_dump_json(),
-        "code_sha256": code_sha256(),
-        "state": json.dumps(state),
-        "net": net.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "schedule": schedule.state_dict(),
-        "memory": memory.codes if memory else None,
-        "generator": generator.get_state(),
-        "global": torch.get_rng_state(),
+def _identity(config: RunConfig) -> dict[str, str]:
+    """What a checkpoint must agree in with the run that goes on from it."""
+    return {
+        "data": config.data_sha256,
+        "configuration": config.model_dump_json(),
+        "version of the code": code_sha256(),
     }
-    write_file(folder / "checkpoint.pt", lambda aside: torch.save(content, aside))
 
 
-def _resume(folder, config, state, net, optimiser, schedule, memory, generator) -> bool:
-    file = folder / "checkpoint.pt"
-    if not file.is_file():
-        return False
-    content = torch.load(file, map_location="cpu", weights_only=True)
-    if content["config"] != config.model_dump_json() or content["code_sha256"] != code_sha256():
-        tqdm.write(f"{file} is of another configuration or version of the code; starting anew")
-        return False
-    net.load_state_dict(content["net"])
-    optimiser.load_state_dict(content["optimiser"])
-    schedule.load_state_dict(content["schedule"])
-    if memory:
-        memory.codes = content["memory"].to(memory.codes.device)
-    generator.set_state(content["generator"])
+def _snapshot(state: dict, parts: _Parts) -> dict:
+    """A copy of all that the next epoch depends on."""
+    content = {
+        "state": state,
+        "net": parts.net.state_dict(),
+        "optimiser": parts.optimiser.state_dict(),
+        "schedule": parts.schedule.state_dict(),
+        "memory": parts.memory.codes if parts.memory else None,
+        "generator": parts.generator.get_state(),
+        "global": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    return copy.deepcopy(content)
+
+
+def _start(folder, config, pixels, rows, labels, weights, progress) -> tuple[dict, _Parts]:
+    """The run as its checkpoint left it, or at its start; a checkpoint that does not fit is kept
+    under another name, and said."""
+    parts = _build(config, pixels, rows, labels, weights)
+    try:
+        content = read_checkpoint(folder, _identity(config))
+        if content:
+            _restore(content, parts)
+            state = content["state"]
+            say(
+                progress, f"{config.row} split {config.split}: goes on after epoch {state['epoch']}"
+            )
+            return state | {"resumes": state["resumes"] + 1}, parts
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        aside = folder / f"refused-{CHECKPOINT}"
+        (folder / CHECKPOINT).replace(aside)
+        say(progress, f"{error}; it is kept as {aside.name}, and the run starts anew")
+        parts = _build(config, pixels, rows, labels, weights)  # some of it may have been read
+    return {"epoch": 0, "seconds": 0.0, "resumes": 0, "history": []}, parts
+
+
+def _restore(content: dict, parts: _Parts) -> None:
+    parts.net.load_state_dict(content["net"])
+    parts.optimiser.load_state_dict(content["optimiser"])
+    parts.schedule.load_state_dict(content["schedule"])
+    if parts.memory:
+        parts.memory.codes.copy_(content["memory"])
+    parts.generator.set_state(content["generator"])
     torch.set_rng_state(content["global"])
-    state |= json.loads(content["state"])
-    state["resumes"] += 1
-    return True
+    if content["cuda"]:
+        torch.cuda.set_rng_state_all(content["cuda"])
 
 
-def _finish(folder, config, index, net, train, test, state) -> None:
-    """Score the network on both halves and write the run folder; the manifest comes last."""
-    (train_index, train_images), (test_index, test_images) = train, test
-    codes = encode(net, test_images)
+@contextmanager
+def _sigterm_unwinds() -> Iterator[None]:
+    """Let SIGTERM end the process as Ctrl-C does, through every `except` and `finally`."""
+    if threading.current_thread() is not threading.main_thread():  # only there may it be set
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    """On CUDA, only kernels that give the same bits each time; an error names what has none."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def _finish(folder, config, index, net, codes, halves, state) -> None:
+    """Score the codes of both halves and write the run folder; the manifest comes last."""
+    train_codes, codes = codes
+    train_index, test_index = halves
     ids = test_index.pid.to_numpy(), test_index.camid.to_numpy()
     results = evaluate_cameras(codes.cpu(), *ids)
     history = pd.DataFrame(state["history"])
@@ -462,9 +660,11 @@ def _finish(folder, config, index, net, train, test, state) -> None:
     metrics = {
         "protocol": str(Protocol()),
         "test": {direction: result.scores() for direction, result in results.items()},
-        "train": score(encode(net, train_images), train_index),
+        "train": score(train_codes, train_index),
         "last_epochs": {"epochs": len(scored), "A->B": scored.mean().to_dict()},
     }
+    if config.rerank:
+        metrics["reranked"] = score_reranked(codes, test_index)
     names = np.array([Path(path).name for path in test_index.path])
     queries = []
     for direction in ("A->B", "B->A"):
@@ -485,11 +685,22 @@ def _finish(folder, config, index, net, train, test, state) -> None:
     write_file(folder / "codes.npz", lambda aside: np.savez_compressed(aside, **arrays))
     write_text(folder / "queries.csv", pd.concat(queries).to_csv(index=False))
     write_json(folder / "metrics.json", metrics)
-    write_json(folder / "manifest.json", _manifest(config, index, train_index, test_index, state))
-    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    write_json(folder / "manifest.json", _manifest(config, index, halves, state))
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def _manifest(config, index, train, test, state) -> dict:
+def _fail(folder, config, index, halves, state, reason: str) -> None:
+    """Write the folder of a run that was stopped: no scores and no codes, but why and how far."""
+    write_json(folder / "config.json", config.model_dump(mode="json"))
+    write_text(folder / "history.csv", pd.DataFrame(state["history"]).to_csv(index=False))
+    write_json(folder / "metrics.json", {"protocol": str(Protocol()), "failed": reason})
+    manifest = _manifest(config, index, halves, state) | {"failed": reason}
+    write_json(folder / "manifest.json", manifest)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _manifest(config, index, halves, state) -> dict:
+    train, test = halves
     cuda = torch.cuda.is_available()
     return {
         "config_digest": config.digest(),

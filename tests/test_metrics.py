@@ -16,6 +16,7 @@ from reid_lib.metrics import (
     bootstrap,
     evaluate,
     evaluate_cameras,
+    evaluate_distances,
     paired_test,
     rank_gallery,
     split_test,
@@ -827,3 +828,46 @@ def test_over_splits_the_corrected_t_test_is_more_careful_than_the_plain_one():
     assert split_test(a, a).loc["mAP", "p"] == 1.0
     with pytest.raises(ValueError, match="holds 10 splits and scores_b 9"):
         split_test(a, b[:9])
+
+
+# --- distances of any kind ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("match", ["any", "single"])
+@pytest.mark.parametrize("gallery_cameras", ["all", "other"])
+@pytest.mark.parametrize("seed", range(5))
+def test_given_distances_score_as_the_codes_do_that_they_come_from(seed, gallery_cameras, match):
+    rng = np.random.default_rng(seed)
+    q, g = (rng.integers(-2, 3, (n, 3)).astype(np.float32) for n in (17, 60))  # with many ties
+    ids = [rng.integers(0, high, n) for high, n in ((6, 17), (6, 60), (3, 17), (3, 60))]
+    ids[1][:5] = -1  # junk
+    protocol = Protocol(
+        unmatched="zero", gallery_cameras=gallery_cameras, match=match, ranks=(1, 5), tolerance=1e-5
+    )
+    wanted = evaluate(q, g, *ids, protocol)
+    result = evaluate_distances(sq_distances(q, g), *ids, protocol)
+    assert result.scores() == pytest.approx(wanted.scores(), abs=1e-12)
+    ours, theirs = (r.per_query.drop(columns="nearest_wrong") for r in (result, wanted))
+    pd.testing.assert_frame_equal(ours, theirs)  # of tied wrong images either may be the nearest
+
+
+def test_only_the_order_of_given_distances_counts():
+    rng = np.random.default_rng(0)
+    distances = rng.random((30, 90))
+    ids = [rng.integers(0, high, n) for high, n in ((9, 30), (9, 90), (2, 30), (2, 90))]
+    protocol = Protocol(unmatched="drop")
+    one = evaluate_distances(distances, *ids, protocol).scores()
+    assert one == evaluate_distances(torch.from_numpy(distances**3 - 7), *ids, protocol).scores()
+
+
+@pytest.mark.parametrize(
+    "distances, message",
+    [
+        (np.zeros(4), r"distances has shape \(4,\)"),
+        (np.array([[0.0, 1], [np.nan, 2]]), "distances are not finite, first in row 1"),
+        (np.zeros((2, 3)), r"g_pids has shape \(2,\); expected \(3,\)"),
+    ],
+)
+def test_distances_that_cannot_be_ranked_are_refused(distances, message):
+    with pytest.raises(ValueError, match=message):
+        evaluate_distances(distances, [0, 1], [0, 1], [0, 0], [1, 1])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from reid_lib.runs import FILES, read_run, write_file, write_json, write_text
+from reid_lib.runs import FILES, RESULTS, read_run, write_file, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path):
@@ -25,10 +25,16 @@ def test_json_that_others_could_not_read_is_refused(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("missing", FILES)
+@pytest.mark.parametrize("missing", [*FILES, *RESULTS])
 def test_a_run_without_one_of_its_files_is_not_finished(tmp_path, missing):
-    for name in FILES:
+    for name in (*FILES, *RESULTS):
         if name != missing:
-            (tmp_path / name).touch()
+            (tmp_path / name).write_text("{}")
     with pytest.raises(ValueError, match=f"holds no finished run: no {missing}"):
         read_run(tmp_path)
+
+
+def test_a_failed_run_needs_no_scores_and_no_codes(tmp_path):
+    for name in FILES:
+        (tmp_path / name).write_text('{"failed": "why"}')
+    assert read_run(tmp_path).failed == "why"

@@ -8,11 +8,14 @@ import pytest
 import torch
 from conftest import write_images
 
-from reid_lib import losses, training
+from reid_lib import augment, losses, training
 from reid_lib.config import RunConfig, load_preset
 from reid_lib.dataset import load_pixels, read_pku, split_persons
-from reid_lib.metrics import evaluate_cameras
-from reid_lib.runs import read_run
+from reid_lib.metrics import evaluate_cameras, evaluate_distances
+from reid_lib.model import ReIDNet, load_weights
+from reid_lib.report import table1, table_texts
+from reid_lib.reranking import rerank
+from reid_lib.runs import FILES, read_run
 from reid_lib.training import fit, resolve, train_missing
 
 
@@ -154,39 +157,106 @@ def test_a_finished_run_is_returned_and_one_of_another_config_is_refused(tiny, t
         trained(tiny, tmp_path / "run", seed=1)
 
 
-class Broken(Exception):
-    pass
+def from_step(step, function, replacement):
+    """`function`, and from its call number `step` on `replacement`."""
+    calls = iter(range(step))
+    return lambda *given: (function if next(calls, None) is not None else replacement)(*given)
 
 
-def test_a_run_broken_off_goes_on_to_the_same_numbers(tiny, tmp_path, monkeypatch):
-    whole = trained(tiny, tmp_path / "whole", epochs=4)
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0)
-    pass_once = training._epoch
-
-    def break_in_epoch_3(*arguments):
-        if arguments[-1] == 3:
-            raise Broken
-        return pass_once(*arguments)
-
-    monkeypatch.setattr(training, "_epoch", break_in_epoch_3)
-    with pytest.raises(Broken):
-        trained(tiny, tmp_path / "parts", epochs=4)
-    assert not (tmp_path / "parts" / "manifest.json").exists()
-    monkeypatch.setattr(training, "_epoch", pass_once)
-    parts = trained(tiny, tmp_path / "parts", epochs=4)
-    assert np.array_equal(parts.codes["codes"], whole.codes["codes"])
-    assert parts.history.loss.tolist() == whole.history.loss.tolist()
-    assert parts.manifest["resumes"] == 1
-    assert not (tmp_path / "parts" / "checkpoint.pt").exists()
-
-
-def test_a_loss_that_is_no_number_stops_the_run_with_its_epoch_and_term(
+def test_a_loss_that_is_no_number_stops_the_run_with_epoch_term_and_last_good_numbers(
     tiny, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(losses, "compact_loss", lambda codes, *_: codes.sum() * torch.nan)
-    with pytest.raises(FloatingPointError, match="set3: l_cl is nan in epoch 1"):
-        trained(tiny, tmp_path / "run")
-    assert not (tmp_path / "run" / "metrics.json").exists()
+    bad = from_step(8, losses.compact_loss, lambda codes, *_: codes.sum() * torch.nan)
+    monkeypatch.setattr(losses, "compact_loss", bad)
+    run = trained(tiny, tmp_path / "run", epochs=5)
+    assert run.failed.startswith("set3: l_cl is nan in epoch 2, step 3 of 6; the last good epoch: ")
+    assert f"loss {run.history.loss[0]:.4g}" in run.failed
+    assert run.history.epoch.tolist() == [1]
+    assert run.manifest["failed"] == run.failed
+    assert {path.name for path in run.folder.iterdir()} == {*FILES, ".lock"}
+    again = trained(tiny, tmp_path / "run", epochs=5)  # it would fail again: it is not tried again
+    assert again.failed == run.failed
+
+
+def test_codes_that_run_away_stop_the_run(tiny, tmp_path):
+    run = trained(tiny, tmp_path / "run", gamma=10.0, lr=0.01, epochs=9, code_norm_limit=2)
+    assert "code_norm is " in run.failed
+    assert "more than 2 times its start of " in run.failed
+    assert len(run.history) < 9
+    assert (run.history.code_norm < 2 * run.history.code_norm[0]).all()
+
+
+def test_a_failed_run_stops_neither_the_others_nor_the_table(preset_file, tmp_path, monkeypatch):
+    nan = from_step(0, None, lambda codes, *_: codes.sum() * torch.nan)
+    monkeypatch.setattr(losses, "scatter_loss", nan)
+    preset = load_preset(str(preset_file))
+    runs = train_missing(preset, tmp_path, tmp_path / "results", "none")
+    assert [bool(run.failed) for run in runs] == [False, True]
+    table = table1(runs)
+    assert table.loc["set3", "measured"].isna().all()
+    text = table_texts(table, "note")
+    assert "| set3 | failed | failed | failed | failed | failed |" in text["md"]
+    assert text["html"].count("failed") == text["tex"].count("failed") == 5
+
+
+def test_a_reranked_column_is_there_only_where_it_is_asked_for(tiny, tmp_path):
+    usual, run = (trained(tiny, tmp_path / str(on), rerank=on) for on in (False, True))
+    assert "reranked" not in usual.metrics
+    assert run.metrics["test"] == usual.metrics["test"]  # it changes nothing else
+    part = run.codes
+    a = part["camids"] == 1
+    distances = rerank(part["codes"][a], part["codes"][~a])
+    ids = part["pids"][a], part["pids"][~a], part["camids"][a], part["camids"][~a]
+    assert run.metrics["reranked"]["A->B"] == evaluate_distances(distances, *ids).scores()
+    assert "re-ranked" not in table1([usual])
+    assert table1([run])["re-ranked"].columns.tolist() == ["rank-1", "mAP"]
+    assert "paper" not in table1([run])["re-ranked"]
+    assert "re-ranked mAP" in table_texts(table1([run]), "note")["md"]
+
+
+def test_precision_auto_is_tried_once_and_its_answer_kept(tiny, tmp_path, monkeypatch):
+    preset, index, _ = tiny
+    rows = tuple(row.model_copy(update={"precision": "auto"}) for row in preset.rows)
+    preset = preset.model_copy(update={"rows": rows})
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    for fast, other in (("bf16", "fp32"), ("fp32", "bf16")):
+        results = tmp_path / fast
+        seconds = {fast: 1.0, other: 2.0}
+        monkeypatch.setattr(training, "_step_seconds", lambda *given, s=seconds: s[given[2]])
+        assert resolve(preset, "set3", 0, index, results)[0].precision == fast
+        seconds[fast] = 3.0
+        assert resolve(preset, "htri", 0, index, results)[0].precision == fast
+        kept = json.loads((results / "tiny" / "precision.json").read_text())
+        assert kept == {"resnet18, batches of 8 x 48 x 24": fast}
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert resolve(preset, "set3", 0, index)[0].precision == "fp32"
+
+
+def test_pixels_above_the_budget_are_trained_on_from_the_disk(tiny, tmp_path, monkeypatch):
+    _, index, pixels = tiny
+    mapped = load_pixels(index, budget=pixels.nbytes - 1)
+    assert torch.equal(mapped, pixels)
+    whole = trained(tiny, tmp_path / "whole")
+    monkeypatch.setattr(training, "PIXEL_BUDGET", pixels.nbytes - 1)
+    run = trained((tiny[0], index, mapped), tmp_path / "run")
+    assert np.array_equal(run.codes["codes"], whole.codes["codes"])
+
+
+def test_codes_in_bf16_are_near_those_in_fp32_and_their_scores_too(tiny, tmp_path):
+    _, index, pixels = tiny
+    run = trained(tiny, tmp_path / "run", epochs=6)
+    net = ReIDNet("resnet18", persons=3)
+    load_weights(net, run.folder / "weights.safetensors")
+    net.train()
+    rows = torch.arange(16, 80)  # four whole persons
+    exact, short = (training.encode(net, pixels, rows, kind) for kind in ("fp32", "bf16"))
+    assert net.training
+    plain = net.eval().backbone(augment.normalise(pixels[rows])).detach()
+    assert torch.allclose(exact, plain, rtol=1e-3, atol=1e-4)
+    away = (short - exact).norm() / exact.norm()
+    assert 1e-6 < away < 0.03
+    scores = [training.score(codes, index.iloc[16:80])["both"]["mAP"] for codes in (exact, short)]
+    assert scores[0] == pytest.approx(scores[1], abs=0.02)
 
 
 def test_too_few_images_or_persons_for_a_batch_are_refused_before_training(tiny):
@@ -249,7 +319,7 @@ def test_the_embedded_data_are_drawn_once(tmp_path, monkeypatch):
 
     drawn = []
 
-    def draw(folder, persons, seed, progress=False):
+    def draw(folder, persons, seed, progress, workers):
         drawn.append((persons, seed))
         write_images(folder, persons)
 
