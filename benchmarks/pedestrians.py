@@ -50,7 +50,7 @@ def main() -> None:
     options = parser.parse_args()
 
     text = []
-    if set(options.parts) - {"cost"}:
+    if set(options.parts) - {"transfer", "cost"}:
         text.append(_table(compare(options), ["measured on", "score", "real", "drawn"]))
     if "transfer" in options.parts:
         text.append(_table(transfer(options), ["resnet18 on the real images", "rank-1", "mAP"]))
@@ -188,13 +188,12 @@ def transfer(options) -> list[list[str]]:
         rows.append([title, f"{mean['rank-1']:.1f}", f"{mean['mAP']:.1f}"])
 
     row = {"row": "set1", "setting": "set1", "epochs": 60, "score_last": 10}
-    for title, more, weights in (
-        ("60 epochs of set 1 on the real persons, from random weights", "random", None),
-        ("the same from the drawn persons' weights", "file", start),
+    for title, more, weights, where in (
+        ("60 epochs of set 1 on the real persons, from random weights", "random", None, "scratch"),
+        ("the same from the drawn persons' weights", "file", start, name),
     ):
-        name = "real-scratch" if more == "random" else f"real-from-{name}"
         runs = [
-            train(options, name, options.real, row | {"start": more}, split, weights)
+            train(options, f"real-{where}", options.real, row | {"start": more}, split, weights)
             for split in SPLITS
         ]
         last = pd.DataFrame([run.metrics["last_epochs"]["A->B"] for run in runs])
@@ -218,7 +217,7 @@ def train(options, name, folder, row, split, weights=None) -> Run:
     preset = Preset(name=name, title=name, data=folder, weights=weights, rows=(row,))
     where = run_folder(options.work / "runs", preset, row.row, split)
     index, pixels = data(folder)
-    config, start = resolve(preset, row.row, split, index)
+    config, start = resolve(preset, row.row, split, index, options.work / "runs")
     return fit(config, index, pixels, where, start, "lines")
 
 

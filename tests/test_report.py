@@ -18,8 +18,9 @@ from reid_lib.report import (
     refresh_readme,
     table1,
     table_texts,
+    viewpoint_table,
 )
-from reid_lib.runs import FILES, Run
+from reid_lib.runs import FILES, RESULTS, Run
 
 
 def a_run(row="set3", split=0, rank1=0.5, persons=(24, 24), **config) -> Run:
@@ -99,7 +100,7 @@ def test_records_hold_scores_and_make_a_table(tmp_path):
         run = a_run("set2", split, rank1)
         folder = tmp_path / "results" / f"split-{split}"
         folder.mkdir(parents=True)
-        for name in FILES:
+        for name in (*FILES, *RESULTS):
             (folder / name).touch()
         (folder / "config.json").write_text(run.config.model_dump_json())
         (folder / "metrics.json").write_text(json.dumps(run.metrics))
@@ -165,3 +166,19 @@ def test_agreement_by_angle_equals_a_slow_loop():
     found = agreement_by_angle(run)
     assert found.value.to_numpy() == pytest.approx(expected.to_numpy())
     assert ((found.low < found.value) & (found.value < found.high)).all()
+
+
+def test_the_viewpoint_table_turns_pairs_into_angles_and_names_the_worst():
+    pairs = pd.MultiIndex.from_product([range(1, 9)] * 2).to_frame(index=False)
+    grid = pairs.set_axis(["query_orientation", "gallery_orientation"], axis=1)
+    turn = (grid.gallery_orientation - grid.query_orientation) % 8
+    grid["rank1"] = turn.map({0: 0.9, 1: 0.8, 7: 0.6, 2: 0.5, 6: 0.5, 3: 0.4, 5: 0.4, 4: 0.2})
+    grid.loc[(grid.query_orientation == 3) & (grid.gallery_orientation == 7), "rank1"] = 0.0
+    text = viewpoint_table(pd.concat([grid.assign(row="b"), grid.assign(row="a")]))
+    lines = text.splitlines()
+    assert lines[0] == (
+        "| row | all pairs | 0 degrees | 45 degrees | 90 degrees | 135 degrees | 180 degrees |"
+    )
+    assert [line.split(" | ")[0] for line in lines[2:4]] == ["| b", "| a"]
+    assert lines[2].endswith("| 90.0 | 70.0 | 50.0 | 40.0 | 17.5 |")
+    assert "b: 3 to 7 (0.0), " in lines[-1]

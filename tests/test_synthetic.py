@@ -114,10 +114,13 @@ def _patch(images: np.ndarray, orientation: int) -> np.ndarray:
     ids=["print", "open jacket"],
 )  # fmt: skip
 def test_a_print_and_an_open_jacket_show_from_the_front_only(worn):
-    images = render_person(_person(pattern_size=1.0, **worn), seed=0)
-    assert (_patch(images, FRONT) - _patch(images, BACK)).min() > 15
-    plain = render_person(_person(top="tee", top_colour="#17171a", pattern_size=1.0), seed=0)
-    assert np.abs(_patch(plain, FRONT) - _patch(plain, BACK)).max() < 40
+    def difference(**attributes):  # over several images: light and arms come and go
+        person = _person(pattern_size=1.0, **attributes)
+        images = [render_person(person, seed) for seed in range(6)]
+        return np.mean([_patch(i, FRONT) - _patch(i, BACK) for i in images], axis=0)
+
+    assert difference(**worn).min() > 25
+    assert np.abs(difference(top="tee", top_colour="#17171a")).max() < 25
 
 
 @pytest.mark.parametrize("bag", ["shoulder", "crossbody", "carried"])
