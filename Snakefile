@@ -31,7 +31,7 @@ DRAWING = {  # notebook: the figures it draws without pixels, and those with
     "02_method": (["fig2"], ["fig1"]),
     "04_table1": (["curves", "table1"], []),
     "05_tsne": (["tsne"], []),
-    "06_ranking": ([], ["fig3"]),
+    "06_ranking": ([], ["fig3", "activation"]),
     "07_viewpoint": (["viewpoint", "viewpoint_distance", "viewpoint_angle"], []),
 }
 TABLES = {"04_table1": ["table1.csv", "table1.md", "table1.tex", "table1.html"],
@@ -117,6 +117,7 @@ for name in DRAWING:
             f"{RESULTS}/configs.json",
             expand(f"{RESULTS}/{{run}}/{{file}}", run=RUNS if name != "01_data" else [], file=FILES),
             code("config", "dataset", "figures", "metrics", "report", "runs"),
+            code("augment", "explorer", "model") if name == "06_ranking" else [],
             notebook=HERE / "notebooks" / f"{name}.ipynb",
         output:
             outputs(name),

@@ -35,6 +35,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, Patch, Polygon, Rectangl
 from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator, NullLocator, StrMethodFormatter, SymmetricalLogLocator
+from PIL import Image
 from scipy.spatial import ConvexHull, QhullError
 
 SINGLE, DOUBLE = 3.3, 6.9  # inches: the paper's column and its two columns with the gutter
@@ -1045,6 +1046,130 @@ def ranking(cases: Sequence[Mapping[str, Any]]) -> Figure:
         top += space + between
     _caption(page, width / 2, total - 0.03 - len(key) * _LINE, key, color="#555555")
     return figure
+
+
+# --- activation maps ------------------------------------------------------------------------------
+
+
+_MAP_COLOURS = "viridis"
+
+
+@_style()
+def activation_maps(cases: Sequence[Mapping[str, Any]]) -> Figure:
+    """Show where two images hold what makes their codes alike.
+
+    The code is the mean of the last feature map f over its places x, so the cosine of two codes is
+    the mean over the places of either image of
+
+        m(x) = f(x) . c' / (||c|| ||c'||),    c = mean_x f(x), and c' the other image's code,
+
+    and m says how much each place brings to the likeness. All maps of a figure share one scale.
+
+    What m does not say: gallery images are ranked by distance, on which the norms of the codes bear
+    too. Where codes have no negative parts (after a ReLU), places that are active for everyone
+    are bright with everyone: compare the query's maps with each other. There are few places (4 x 2
+    for 128 x 48 pixels and a ResNet), each of which sees most of the image; the map is spread
+    smoothly and evenly over the image, so its edges mean nothing.
+
+    Args:
+        cases: one mapping a query, with `label`; `query_image`, (H, W, 3) uint8; `query_pid`; and
+            of k images beside it `images`, (k, H, W, 3) uint8, `pids`, `ranks`, `sq_distances` and
+            `correct`, (k,); `query_maps`, (k, h, w), m of the query given each image's code; and
+            `maps`, (k, h, w), m of each image given the query's code.
+    Returns:
+        A figure up to two columns wide.
+    Raises:
+        ValueError: no case, one without images, lengths disagree, or a map is not finite.
+    """
+    _not_empty(cases, "cases")
+    for case in cases:
+        _images(case["query_image"], "query_image", 3)
+        k = len(_images(case["images"], "images"))
+        _not_empty(case["images"], "images")
+        each = ("pids", "ranks", "sq_distances", "correct", "query_maps", "maps")
+        _same_length(k, **{key: case[key] for key in each})
+        for key in ("query_maps", "maps"):
+            if np.ndim(case[key]) != 3 or not np.isfinite(case[key]).all():
+                raise ValueError(f"{key} is {np.shape(case[key])}; expected finite (k, h, w)")
+    every = [np.ravel(case[key]) for case in cases for key in ("query_maps", "maps")]
+    low, high = min(map(np.min, every)), max(map(np.max, every))
+    norm = Normalize(low, high if high > low else low + 1)
+
+    across = max(len(case["images"]) for case in cases)
+    side, gap, margin, foot = 0.26, 0.16, 0.04, 0.52
+    tallest = max(
+        np.shape(image)[0] / np.shape(image)[1]
+        for case in cases
+        for image in (case["query_image"], *case["images"])
+    )
+    cell = (DOUBLE - side - gap * across - 2 * margin) / (3 * across + 1)
+    picture = min(cell - 0.06, 1.5 / tallest)
+    cell, height = picture + 0.06, picture * tallest
+    every_pid = [pid for case in cases for pid in (case["query_pid"], *case["pids"])]
+    person = _person(every_pid, cell - 0.02)
+    below = 0.14 + len(person(every_pid[0])) * _LINE
+    left = margin + side
+    width = max(left + cell + across * (gap + 3 * cell) + margin, 3.0)
+    key = (
+        "In each group of three: where the query holds the other image's code, where that image "
+        "holds the query's, and the image itself. ✓ red box: the query's person. "
+        "d²: squared distance of the codes."
+    )
+    key = _wrapped(key, width, SMALL).splitlines()
+    total = 0.04 + len(cases) * (_HEAD + height + below) + foot + len(key) * _LINE
+    figure, page = _sheet(width, total)
+
+    y = 0.04 + _HEAD
+    for case in cases:
+        label = _shortened(case["label"], height, 8.5, "bold")
+        bold = {"fontsize": 8.5, "fontweight": "bold"}
+        _line(page, margin + 0.1, y + height / 2, label, rotation=90, va="center", **bold)
+        _line(page, left + picture / 2, y - 0.035, "query", va="bottom", fontweight="bold")
+        query, own = case["query_image"], person(case["query_pid"])
+        shown = [(query, left, "query", own, {})]
+        for j, image in enumerate(case["images"]):
+            x = left + cell + gap + j * (gap + 3 * cell)
+            right = bool(case["correct"][j])
+            look = {"color": RED, "fontweight": "bold"} if right else {}
+            words = f"rank {case['ranks'][j]}{' ✓' if right else ''}"
+            words += f", {_distance(float(case['sq_distances'][j]))}"
+            words += f", cosine {np.mean(case['maps'][j]):.2f}"
+            words = _shortened(words, 3 * cell, SMALL, "bold")
+            _line(page, x + cell + picture / 2, y - 0.035, words, va="bottom", **look)
+            kind, pid = "correct" if right else "wrong", person(case["pids"][j])
+            shown += [
+                (_mapped(query, case["query_maps"][j], norm), x, "query", own, {}),
+                (_mapped(image, case["maps"][j], norm), x + cell, kind, pid, look),
+                (image, x + 2 * cell, kind, pid, look),
+            ]
+        for image, x, kind, pid, look in shown:
+            _picture(page, image, x, y, picture, height)
+            _box(page, x, y, picture, height, kind)
+            _caption(page, x + picture / 2, y + height + 0.04, pid, **look)
+        y += height + below + _HEAD
+
+    y -= _HEAD
+    bar = figure.colorbar(
+        matplotlib.cm.ScalarMappable(norm, _MAP_COLOURS),
+        cax=_inset(page, width / 2 - 1.1, y, 2.2, 0.09),
+        orientation="horizontal",
+    )
+    bar.outline.set_visible(False)
+    bar.locator = MaxNLocator(5)
+    h, w = np.shape(cases[0]["maps"])[1:]
+    label = f"m(x) at {h} × {w} places, whose mean is the cosine of the two codes"
+    _caption(page, width / 2, y + 0.26, [label])
+    _caption(page, width / 2, y + foot - 0.06, key, color="#555555")
+    return figure
+
+
+def _mapped(image: np.ndarray, values: np.ndarray, norm: Normalize) -> np.ndarray:
+    """The colours of a map spread over the image, which shows as a slight shade."""
+    grey = np.asarray(image) @ np.array([0.2126, 0.7152, 0.0722]) / 255
+    small = Image.fromarray(np.asarray(values, dtype=np.float32))
+    smooth = np.asarray(small.resize(grey.shape[::-1], Image.Resampling.BICUBIC))
+    colours = plt.get_cmap(_MAP_COLOURS)(norm(smooth))[..., :3]
+    return (255 * colours * (0.6 + 0.4 * grey[..., None])).round().astype(np.uint8)
 
 
 # --- viewpoints -----------------------------------------------------------------------------------

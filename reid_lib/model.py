@@ -118,6 +118,42 @@ def folded(net: ReIDNet) -> nn.Module:
         return backbone
 
 
+@torch.no_grad()
+def feature_maps(net: ReIDNet, images: Tensor) -> Tensor:
+    """The last feature map, before the pooling: its mean over the places is the code.
+
+        code = 1/(hw) sum_x f(x)
+
+    Args:
+        net: left as it is; a copy in evaluation mode does the work.
+        images: (B, 3, H, W) float, as the network takes them.
+    Returns:
+        (B, D, h, w): f, in ResNets of a place every 32 pixels.
+    Raises:
+        ValueError: no map of more than one place has the code as its mean, because the network does
+            more than average it or the images are too small; it names the backbone.
+    """
+    backbone = copy.deepcopy(net.backbone).eval()
+    maps = []
+
+    def keep(module, given, made):
+        if isinstance(made, Tensor) and made.ndim == 4 and made.shape[1] == net.width:
+            maps.append(made)
+
+    for module in backbone.modules():
+        module.register_forward_hook(keep)
+    codes = backbone(images)
+    for found in maps:
+        pooled = found.mean((2, 3))
+        if found[0, 0].numel() > 1 and torch.allclose(pooled, codes, rtol=1e-3, atol=1e-5):
+            return found
+    raise ValueError(
+        f"{type(backbone).__name__} has no feature map of several places whose mean is the code "
+        f"for images of {images.shape[2]} x {images.shape[3]} pixels; expected larger ones, or a "
+        "backbone such as resnet18, resnet50 or mobilenet_v2"
+    )
+
+
 def sha256(file: Path) -> str:
     """The SHA-256 of a file, in hexadecimal digits."""
     with file.open("rb") as stream:

@@ -49,6 +49,19 @@ def a_case(label="simple", pids=None, k=10, junk=None, seed=0):
     }
 
 
+def a_mapped_case(label="simple", pids=(7, 9), seed=0):
+    rng = np.random.default_rng(seed)
+    maps, query_maps = (rng.uniform(0.3, 1.2, (2, 4, 2)) for _ in range(2))
+    ranked = {"pids": pids, "ranks": (3, 1), "sq_distances": (70.5, 61.25)}
+    means = [case.mean((1, 2), keepdims=True) for case in (maps, query_maps)]
+    return a_case(label, pids, 2, seed=seed) | {
+        **ranked,
+        "correct": (True, False),
+        "query_maps": query_maps / means[1] * (0.8, 0.9)[seed % 2],
+        "maps": maps / means[0] * (0.8, 0.9)[seed % 2],
+    }
+
+
 def an_index(persons=range(1, 13), views=8):
     cells = [(p, c, o) for p in persons for c in (1, 2) for o in range(1, views + 1)]
     return pd.DataFrame(cells, columns=["pid", "camid", "orientation"])
@@ -143,6 +156,9 @@ DRAWINGS = {
     ),
     "ranking_of_17": lambda: figures.ranking([a_case(k=17, pids=np.arange(1490, 1507))]),
     "ranking_of_1": lambda: figures.ranking([a_case("hard", k=1, junk=[True])]),
+    "activation_maps": lambda: figures.activation_maps(
+        [a_mapped_case(name, seed=i) for i, name in enumerate(("simple", "moderate", "hard"))]
+    ),
     "viewpoint_grids": lambda: figures.viewpoint_grids(
         {name: np.where(np.eye(8) > i, np.nan, a_grid(i)) for i, name in enumerate(ROWS)},
         "rank-1 (%)",
@@ -167,6 +183,9 @@ HOSTILE_DRAWINGS = {
         [tsne_panel(name, HOSTILE, HOSTILE[:2]) for name in HOSTILE], note="$x$"
     ),
     "ranking": lambda: figures.ranking([a_case(name, HOSTILE, 3) for name in HOSTILE]),
+    "activation_maps": lambda: figures.activation_maps(
+        [a_mapped_case(name, HOSTILE[:2]) for name in HOSTILE]
+    ),
     "viewpoint_grids": lambda: figures.viewpoint_grids(dict.fromkeys(HOSTILE, a_grid()), "$x$"),
     "agreement_by_angle": lambda: figures.agreement_by_angle(
         dict.fromkeys(HOSTILE, a_curve()), "$x$"
@@ -502,6 +521,48 @@ def test_distances_are_short_at_every_size(value, text):
     assert text in words(figures.ranking([case]))
 
 
+def test_maps_are_coloured_on_one_scale_that_is_written(drawn):
+    figure = drawn("activation_maps")
+    cases = [a_mapped_case(seed=i) for i in range(3)]
+    every = np.concatenate([case[key].ravel() for case in cases for key in ("query_maps", "maps")])
+    bar = figure.axes[-1]
+    np.testing.assert_allclose(bar.get_xlim(), (every.min(), every.max()))
+    assert any("4 × 2 places" in text and "mean is the cosine" in text for text in words(figure))
+    pictures = [axes.images[0].get_array() for axes in figure.axes if axes.images and axes != bar]
+    assert len(pictures) == 3 * 7
+    for case, shown in zip(cases, (pictures[:7], pictures[7:14], pictures[14:]), strict=True):
+        np.testing.assert_array_equal(shown[0], case["query_image"])
+        np.testing.assert_array_equal(shown[3::3], case["images"])
+        # Yellow where a map is high: the hottest corner of the first map is that of the picture.
+        for picture, values in zip(shown[1::3], case["query_maps"], strict=True):
+            yellow = picture[..., :2].sum(-1, dtype=float) - picture[..., 2]
+            parts = yellow.reshape(4, 8, 2, 6).mean((1, 3))
+            assert np.corrcoef(parts.ravel(), values.ravel())[0, 1] > 0.5
+
+
+def test_colours_are_those_of_the_scale_from_map_to_map_on_a_white_picture():
+    even = np.array([0.2, 1.0])[:, None, None] * np.ones((2, 4, 2))
+    white = np.full((2, 32, 12, 3), 255, np.uint8)
+    case = {"maps": even, "query_maps": even, "images": white, "query_image": white[0]}
+    figure = figures.activation_maps([a_mapped_case() | case])
+    pictures = [axes.images[0].get_array() for axes in figure.axes if axes.images]
+    ends = (255 * matplotlib.colormaps["viridis"]([0.0, 1.0])[:, :3]).round()
+    for where, end in ((1, 0), (2, 0), (4, 1), (5, 1)):
+        np.testing.assert_array_equal(
+            np.unique(pictures[where].reshape(-1, 3), axis=0), ends[[end]]
+        )
+
+
+def test_the_match_is_marked_twice_in_red_and_cosines_are_the_means_of_the_maps(drawn):
+    figure, case = drawn("activation_maps"), a_mapped_case()
+    assert len(boxes(figure, "correct")) == len(boxes(figure, "wrong")) == 3 * 2
+    assert len(boxes(figure, "query")) == 3 * 3
+    written = words(figure)
+    assert written.count("rank 3 ✓, d² 70.50, cosine 0.80") == 2
+    assert written.count("rank 1, d² 61.25, cosine 0.90") == 1
+    assert case["maps"][0].mean() == pytest.approx(0.8)
+
+
 def test_grids_write_each_value_share_one_scale_and_hatch_what_is_missing(drawn):
     figure = drawn("viewpoint_grids")
     panels = [axes for axes in figure.axes if axes.images and axes.get_title()]
@@ -587,6 +648,15 @@ def test_the_papers_marks_are_drawn_only_when_given():
         (lambda: figures.ranking([a_case() | {"correct": [True]}]), "correct has 1"),
         (lambda: figures.ranking([a_case(junk=[True])]), "junk has 1"),
         (lambda: figures.ranking([a_case(k=0)]), "empty"),
+        (lambda: figures.activation_maps([]), "empty"),
+        (lambda: figures.activation_maps([a_mapped_case() | {"ranks": [1]}]), "ranks has 1"),
+        (lambda: figures.activation_maps([a_mapped_case() | {"maps": np.ones((2, 4))}]), "maps"),
+        (
+            lambda: figures.activation_maps(
+                [a_mapped_case() | {"maps": np.full((2, 4, 2), np.inf)}]
+            ),
+            "finite",
+        ),
         (lambda: figures.viewpoint_grids({"a": np.ones((2, 8))}, ""), r"\(2, 8\)"),
         (lambda: figures.agreement_by_angle(a_curve().drop(columns="low"), ""), "low"),
         (lambda: figures.score_bars(a_table() * 2), "percent"),

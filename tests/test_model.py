@@ -5,7 +5,7 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from reid_lib.model import ReIDNet, find_weights, load_weights
+from reid_lib.model import ReIDNet, feature_maps, find_weights, load_weights
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,30 @@ def test_a_code_is_the_mean_of_the_last_feature_map():
     body = torch.nn.Sequential(*list(net.backbone.children())[:-2])
     images = torch.randn(2, 3, 128, 48, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(net(images)[0], body(images).mean((2, 3)))
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50", "mobilenet_v2", "shufflenet_v2_x0_5"])
+def test_the_mean_of_the_feature_maps_over_the_places_is_the_code(backbone):
+    net = ReIDNet(backbone, 3)  # in training mode, where another batch gives other codes
+    images = torch.randn(2, 3, 128, 48, generator=torch.Generator().manual_seed(0))
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    maps = feature_maps(net, images)
+    assert maps.shape == (2, net.width, 4, 2)
+    assert net.training and not maps.requires_grad
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name])
+    torch.testing.assert_close(maps.mean((2, 3)), net.eval()(images)[0])
+    assert maps.std((2, 3)).max() > 0
+
+
+def test_a_network_without_such_a_map_is_refused_by_name():
+    images = torch.randn(1, 3, 64, 32, generator=torch.Generator().manual_seed(0))
+    net = ReIDNet("resnet18", 3)
+    net.backbone.avgpool = torch.nn.AdaptiveMaxPool2d(1)
+    with pytest.raises(ValueError, match=r"ResNet has no feature map .* 64 x 32 pixels"):
+        feature_maps(net, images)
+    with pytest.raises(ValueError, match="32 x 32 pixels; expected larger"):
+        feature_maps(ReIDNet("resnet18", 3), images[:, :, :32])
 
 
 def test_the_seed_decides_the_weights_and_global_state_is_left_alone():

@@ -20,7 +20,8 @@ from reid_lib.runs import read_run
 
 BIN = Path(sys.executable).parent
 FIGURES = (
-    "sheet split fig1 fig2 curves table1 tsne fig3 viewpoint viewpoint_distance viewpoint_angle"
+    "sheet split fig1 fig2 curves table1 tsne fig3 activation viewpoint viewpoint_distance "
+    "viewpoint_angle"
 ).split()
 
 
