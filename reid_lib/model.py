@@ -171,7 +171,11 @@ def _headless(backbone: str) -> nn.Module:
     setattr(net, head, nn.Identity())
     if isinstance(getattr(net, "avgpool", None), nn.AdaptiveAvgPool2d):
         net.avgpool = nn.AdaptiveAvgPool2d(1)  # VGG and AlexNet pool to 7 x 7
-    if len(_output(net, backbone)) == 4:
+    given = []
+    hook = getattr(net, head).register_forward_pre_hook(lambda _, x: given.append(x[0]))
+    _output(net, backbone)
+    hook.remove()
+    if given[0].ndim == 4:  # not pooled yet
         setattr(net, head, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
     return net
 
