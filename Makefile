@@ -18,7 +18,7 @@ VENV    := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup reproduce lab test test-slow lint format lock readme
+.PHONY: help setup reproduce lab site test test-slow test-browser lint format lock readme
 
 help:
 	@grep -E '^## ' $(MAKEFILE_LIST) | sed 's/^## //'
@@ -50,13 +50,26 @@ reproduce: setup
 lab: setup
 	$(VENV)/jupyter lab --notebook-dir=. notebooks/01_data.ipynb
 
+## make site       PRESET=demo: the runs as a static article, results/site/index.html
+site: setup
+	@$(VENV)/python site/build.py '$(PRESET)'
+
 ## make test       lint and the quick suite
 test: setup lint
-	$(VENV)/python -m pytest -m "not slow"
+	$(VENV)/python -m pytest -m "not slow and not browser"
 
 ## make test-slow  the rest
 test-slow: setup
 	$(VENV)/python -m pytest -m slow
+
+## make test-browser  the page and JupyterLab in headless Chromium (Debian's package chromium)
+test-browser: setup
+	@if ! test -x "$${CHROMIUM:-}" && ! command -v chromium chromium-browser google-chrome >/dev/null; then \
+	  root=$$(test "$$(id -u)" = 0 || echo 'sudo -n'); \
+	  $$root apt-get update -qq && $$root apt-get install -qq -y --no-install-recommends chromium \
+	    || echo 'there is no Chromium, and it cannot be installed here: apt-get install chromium'; \
+	fi
+	$(VENV)/python -m pytest -rs -m browser tests/test_site.py tests/test_lab.py
 
 lint: setup
 	$(VENV)/ruff check

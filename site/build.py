@@ -1,0 +1,189 @@
+"""Build the static article from a preset's executed notebooks: make site PRESET=demo.
+
+The notebooks that `make reproduce` left are copied without what belongs to one machine, each image
+gets the alt text that was saved with its figure, code is folded, and Sphinx does the rest.
+"""
+
+import argparse
+import ast
+import base64
+import json
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+import nbformat
+from sphinx.cmd.build import build_main
+
+from reid_lib.config import Embedded, Preset, load_preset
+from reid_lib.runs import run_folder
+
+HERE = Path(__file__).resolve().parent
+WIDGET = "application/vnd.jupyter.widget-view+json"  # needs a kernel, which a page lacks
+
+
+def build(preset: str, root: Path, out: Path) -> None:
+    """Build the page of a preset.
+
+    Args:
+        preset: a name in presets/, of embedded people.
+        root: holds results/ and figures/.
+        out: the folder of the page; whatever it held is removed.
+    Raises:
+        ValueError: the preset shows real people, or its notebooks have not been run.
+        RuntimeError: Sphinx found a fault.
+    """
+    study = load_preset(preset)
+    if not isinstance(study.data, Embedded):
+        raise ValueError(
+            f"preset {preset} shows real people, whose images stay off the page; "
+            "expected one of drawn people: make site PRESET=demo"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "source"
+        stage(study, root.resolve(), source)
+        page = Path(folder) / "build" / "page"  # myst-nb writes beside it
+        status = build_main(
+            ["-q", "-W", "--keep-going", "-d", f"{folder}/doctrees", str(source), str(page)]
+        )
+        if status:
+            raise RuntimeError(f"Sphinx ended with status {status}; its words stand above")
+        if out.exists():
+            shutil.rmtree(out)
+        shutil.copytree(page, out)
+
+
+def stage(study: Preset, root: Path, source: Path) -> None:
+    """Lay out what Sphinx reads: the pages, the executed notebooks, the figures."""
+    notebooks = executed(study, root)
+    shutil.copytree(HERE, source, ignore=shutil.ignore_patterns("__pycache__"))
+    figures = root / "figures" / study.name
+    shutil.copytree(figures, source / "figures")
+    shutil.copytree(HERE.parent / "figures" / "pku74", source / "pku74")
+    (source / "notebooks").mkdir()
+    index = source / "index.md"
+    order = sorted(notebooks, key=lambda name: (not name.startswith("02"), name))
+    listed = "\n".join(f"notebooks/{name}" for name in order)  # the method first, as in the paper
+    index.write_text(index.read_text("utf-8").replace("<notebooks>", listed), "utf-8")
+    write_reference(source / "api")
+    for name, path in notebooks.items():
+        text = path.read_text("utf-8").replace(f"{root}/", "").replace(str(root), ".")
+        notebook = for_the_page(nbformat.reads(text, as_version=4), figures)
+        notebook.cells[0].source += (
+            f"\n\n{{.origin}}\n{{download}}`{name}.ipynb <{name}.ipynb>`, "
+            f"executed with the preset *{study.name}*"
+        )
+        nbformat.write(notebook, source / "notebooks" / f"{name}.ipynb")
+
+
+def write_reference(folder: Path) -> None:
+    """A page a module of the package, and the list of them with each one's first line."""
+    folder.mkdir()
+    lines, pages = [], []
+    for path in sorted((HERE.parent / "reid_lib").glob("[a-z]*.py")):
+        name = path.stem
+        about = ast.get_docstring(ast.parse(path.read_text("utf-8"))).partition("\n")[0]
+        lines.append(f"| [{name}]({name}.md) | {about} |")
+        pages.append(name)
+        directive = f".. automodule:: reid_lib.{name}\n   :members:"
+        (folder / f"{name}.md").write_text(f"# {name}\n\n```{{eval-rst}}\n{directive}\n```\n")
+    toctree = "\n".join(["```{toctree}", ":hidden:", ":titlesonly:", "", *pages, "```"])
+    listing = "\n".join(["| module | holds |", "| --- | --- |", *lines])
+    text = "One thin module a subject, described by its own docstrings."
+    (folder / "index.md").write_text(f"# API reference\n\n{text}\n\n{listing}\n\n{toctree}\n")
+
+
+def executed(study: Preset, root: Path) -> dict[str, Path]:
+    """Name -> executed notebook; that of the training is the last row's.
+
+    Raises:
+        ValueError: a notebook has not been run.
+    """
+    results = root / "results"
+    found = {path.stem: path for path in sorted((results / study.name / "notebooks").glob("*"))}
+    train = run_folder(results, study, study.rows[-1].row, study.splits[0]) / "train.ipynb"
+    needed = {path.stem for path in (HERE.parent / "notebooks").glob("*.ipynb")}
+    found |= {"03_train": train} if train.is_file() else {}
+    missing = sorted(needed - set(found))
+    if missing:
+        raise ValueError(
+            f"{missing[0]} of preset {study.name} has not been run; "
+            f"first: make reproduce PRESET={study.name}"
+        )
+    return found
+
+
+def for_the_page(notebook: nbformat.NotebookNode, figures: Path) -> nbformat.NotebookNode:
+    """A copy to show: no parameters of one call, code folded, each image with its alt text.
+
+    Args:
+        notebook: as executed.
+        figures: the folder of what it saved; an image is shown as it was saved there, which is
+            sharper than the notebook's own.
+    """
+    notebook = nbformat.from_dict(json.loads(json.dumps(notebook)))
+    notebook.metadata = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
+    cells, words = [], ""
+    for cell in notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        if "parameters" in tags or "injected-parameters" in tags:
+            continue
+        cell.metadata = {}
+        if cell.cell_type == "markdown":
+            words = cell.source
+            if not cells:  # numbered as they run, shown as the paper has it
+                cell.source = re.sub(r"^# \d+\. ", "# ", cell.source)
+        else:
+            cell.outputs = [shown for shown in map(_still, cell.outputs) if shown]
+            images = [o.data for o in cell.outputs if "image/png" in o.get("data", {})]
+            alt, saved = _plain(words), _saved_figure(cell.source)
+            if saved and (figures / f"{saved}.png").is_file() and len(images) == 1:
+                alt = (figures / f"{saved}.alt.txt").read_text("utf-8").strip()
+                drawn = (figures / f"{saved}.png").read_bytes()
+                images[0]["image/png"] = base64.b64encode(drawn).decode()
+            cell.metadata = {"tags": ["hide-input"], "mystnb": {"image": {"alt": alt}}}
+        cells.append(cell)
+    notebook.cells = cells
+    return notebook
+
+
+def _saved_figure(source: str) -> str | None:
+    """The name in a cell's figures.save(figure, folder, "name", ...), if it has one."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "figures.save":
+            return ast.literal_eval(node.args[2])
+    return None
+
+
+def _plain(words: str) -> str:
+    """The paragraphs of a Markdown cell without headings and marks."""
+    paragraphs = [part for part in words.split("\n\n") if not part.startswith("#")]
+    return re.sub(r"[*`$]", "", " ".join(paragraphs)).replace("\n", " ").strip()
+
+
+def _still(output):
+    """An output without what needs a kernel; None where nothing remains."""
+    data = output.get("data", {})
+    if WIDGET not in data:
+        return output
+    output["data"] = {kind: d for kind, d in data.items() if kind not in (WIDGET, "text/plain")}
+    return output if output["data"] else None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("preset")
+    parser.add_argument("--root", type=Path, default=HERE.parent, help="holds results/, figures/")
+    parser.add_argument("--out", type=Path, help="default: results/site under the root")
+    given = parser.parse_args()
+    out = given.out or given.root / "results" / "site"
+    try:
+        build(given.preset, given.root, out)
+    except (ValueError, RuntimeError) as error:
+        raise SystemExit(f"make site: {error}") from None
+    print(f"the page: {out / 'index.html'}")
+
+
+if __name__ == "__main__":
+    main()
