@@ -47,7 +47,7 @@ class Size:
 
 SIZES = {
     "pku": Size("PKU-ReID", 456, 456, 57, 2, 0.25, 51),
-    "market": Size("Market-1501", 3368, 15913, 751, 6, 0.45, 5),
+    "market": Size("Market-1501", 3368, 15913, 751, 6, 0.45, 1),
     "msmt": Size("MSMT17", 11659, 82161, 3060, 15, 0.45, 1),
     "tiny": Size("trial", 60, 400, 20, 3, 0.4, 3, 32),
 }

@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
     parser.add_argument("--transfer-epochs", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0, help="of the drawn persons")
-    parser.add_argument("--cost", type=int, nargs="*", default=[114, 1000], help="persons to time")
+    parser.add_argument("--cost", type=int, nargs="*", default=[114, 456], help="persons to time")
     options = parser.parse_args()
 
     text = []
@@ -132,7 +132,7 @@ def cameras(index: pd.DataFrame, pixels: Tensor) -> dict[str, float]:
     """How the cameras differ: mean colour (Euclidean, RGB) and contrast (spread of grey)."""
     colour, contrast = [], []
     for camera in sorted(index.camid.unique()):
-        part = pixels[torch.from_numpy((index.camid == camera).to_numpy())].float()
+        part = pixels[torch.from_numpy((index.camid == camera).to_numpy().copy())].float()
         colour.append(part.mean((0, 2, 3)))
         contrast.append((part * GREY).sum(1).flatten(1).std(1).mean())
     return {
@@ -147,7 +147,7 @@ def scores(net: model.ReIDNet, index: pd.DataFrame, pixels: Tensor) -> dict[str,
     lines = []
     for split in SPLITS:
         _, test = split_persons(index, split)
-        rows = torch.from_numpy(test.index.to_numpy())
+        rows = torch.from_numpy(test.index.to_numpy().copy())
         pids, camids, views = (test[name].to_numpy() for name in ("pid", "camid", "orientation"))
         result = evaluate_cameras(codes[rows], pids, camids)["A->B"]
         a, b = (camids == camera for camera in sorted(set(camids)))
