@@ -108,10 +108,13 @@ def test_a_signal_costs_the_epoch_in_hand_and_no_more(tiny, tmp_path, monkeypatc
     config = changed(config, epochs=4)
     whole = fit(config, index, pixels, tmp_path / "whole", progress="none")
     usual = signal.getsignal(signal.SIGTERM)
+    # A shell lets what it starts in the background ignore Ctrl-C.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     with monkeypatch.context() as patch:
         interrupt(patch, 15, lambda *_: signal.raise_signal(signal.Signals[f"SIG{sent}"]))
         with pytest.raises(raised):
             fit(config, index, pixels, tmp_path / "run", progress="none")
+    signal.signal(signal.SIGINT, inherited)
     assert signal.getsignal(signal.SIGTERM) is usual
     content = read_checkpoint(tmp_path / "run", training._identity(config))
     assert content["state"]["epoch"] == 2
