@@ -18,7 +18,7 @@ def flip(images: Tensor, generator: torch.Generator) -> Tensor:
         (B, 3, H, W), the same type.
     """
     chosen = torch.rand(len(images), generator=generator) < 0.5
-    return torch.where(chosen.to(images.device)[:, None, None, None], images.flip(3), images)
+    return torch.where(_on(images, chosen)[:, None, None, None], images.flip(3), images)
 
 
 def pad_and_crop(images: Tensor, pad: int, generator: torch.Generator) -> Tensor:
@@ -53,8 +53,8 @@ def enlarge_and_crop(images: Tensor, factor: float, generator: torch.Generator) 
 
 def normalise(images: Tensor) -> Tensor:
     """Scale uint8 images (B, 3, H, W) to float32 with ImageNet's mean and standard deviation."""
-    mean = torch.tensor(IMAGENET_MEAN, device=images.device)[:, None, None]
-    std = torch.tensor(IMAGENET_STD, device=images.device)[:, None, None]
+    mean = _on(images, torch.tensor(IMAGENET_MEAN))[:, None, None]
+    std = _on(images, torch.tensor(IMAGENET_STD))[:, None, None]
     return (images.float() / 255 - mean) / std
 
 
@@ -62,9 +62,14 @@ def _crop(images: Tensor, height: int, width: int, generator: torch.Generator) -
     batch, spare_y, spare_x = len(images), images.shape[2] - height, images.shape[3] - width
     top = torch.randint(spare_y + 1, (batch, 1), generator=generator)
     left = torch.randint(spare_x + 1, (batch, 1), generator=generator)
-    rows = (top + torch.arange(height)).to(images.device)
-    columns = (left + torch.arange(width)).to(images.device)
+    rows = _on(images, top + torch.arange(height))
+    columns = _on(images, left + torch.arange(width))
     image = torch.arange(batch, device=images.device)
     # Indices on both sides of the colour axis move it last; put it back.
     window = images[image[:, None, None], :, rows[:, :, None], columns[:, None, :]]
     return window.permute(0, 3, 1, 2)
+
+
+def _on(images: Tensor, drawn: Tensor) -> Tensor:
+    """To the images' device, without a wait for what it is at work on."""
+    return drawn.to(images.device, non_blocking=True)

@@ -2,7 +2,9 @@
 
 Symbols: I_{p,i} is the code of person p seen from viewpoint i, Ī_p ("centre") the mean of their
 codes, d_min^p half the distance from Ī_p to the nearest other centre.
-A squared quantity begins `sq_`.
+A squared quantity begins `sq_`. A row of NaN is a centre that is not known yet: its person takes
+part in no sum. Values of labels are checked on the CPU only: to look at them on a GPU would make
+every step wait for it.
 """
 
 import torch
@@ -39,15 +41,18 @@ def compact_loss(codes: Tensor, labels: Tensor, centres: Tensor) -> Tensor:
     Args:
         codes: (B, D) float, the inherent codes I.
         labels: (B,) int, the row of `centres` that each code belongs to.
-        centres: (P, D) float, P >= 2; a gradient flows into them if they carry one.
+        centres: (P, D) float, P >= 2; a gradient flows into them if they carry one. With a single
+            known centre there is no radius, and nothing is charged.
     Returns:
         A scalar, summed (not averaged) over the batch, as the size of the paper's beta implies.
     Raises:
         ValueError: shapes disagree, a label has no centre, or P < 2.
     """
     _check_centres(codes, labels, centres)
+    sq_radius = sq_radii(centres)[labels]  # infinite where the own centre is not known
+    centres, _ = _known(centres)
     sq_dist = (codes - centres[labels]).square().sum(1)  # ||I_{p,i} - Ī_p||^2
-    return 0.5 * F.relu(sq_dist - sq_radii(centres)[labels]).sum()
+    return 0.5 * F.relu(sq_dist - sq_radius).sum()
 
 
 def scatter_loss(codes: Tensor, labels: Tensor, centres: Tensor) -> Tensor:
@@ -66,9 +71,10 @@ def scatter_loss(codes: Tensor, labels: Tensor, centres: Tensor) -> Tensor:
     """
     _check_centres(codes, labels, centres)
     # Distances from differences, not from norms and products, which cancel far from the origin.
+    centres, known = _known(centres)
     dist = torch.cdist(codes, centres, compute_mode="donot_use_mm_for_euclid_dist")
-    own = F.one_hot(labels, centres.shape[0]).bool()
-    return 0.5 * dist.masked_fill(own, 0).square().sum()
+    others = labels[:, None] != torch.arange(len(centres), device=labels.device)
+    return 0.5 * dist.where(others & known & known[labels][:, None], 0).square().sum()
 
 
 def total_loss(l_sr: Tensor, l_cl: Tensor, l_sl: Tensor, beta: float, gamma: float) -> Tensor:
@@ -96,18 +102,20 @@ def sq_radii(centres: Tensor) -> Tensor:
     Args:
         centres: (P, D) float, P >= 2.
     Returns:
-        (P,) float, squared distances.
+        (P,) float, squared distances; infinite where this centre or every other one is not known.
     Raises:
         ValueError: fewer than two centres.
     """
     if centres.ndim != 2 or centres.shape[0] < 2:
         raise ValueError(f"centres have shape {tuple(centres.shape)}; expected (P, D) with P >= 2")
-    with (
-        torch.no_grad()
-    ):  # which centre is nearest; its distance is computed with the gradient below
+    centres, known = _known(centres)
+    # Which centre is nearest has no gradient; its distance, computed again below, has one.
+    with torch.no_grad():
         dist = torch.cdist(centres, centres, compute_mode="donot_use_mm_for_euclid_dist")
-        nearest = dist.fill_diagonal_(torch.inf).argmin(1)
-    return (centres - centres[nearest]).square().sum(1) / 4  # (d / 2)^2
+        dist = dist.where(known, torch.inf).fill_diagonal_(torch.inf)
+        least, nearest = dist.min(1)
+    sq_dist = (centres - centres[nearest]).square().sum(1)
+    return torch.where(known & least.isfinite(), sq_dist / 4, torch.inf)  # (d / 2)^2
 
 
 def batch_hard_triplet_loss(
@@ -138,37 +146,41 @@ def batch_hard_triplet_loss(
     if distance not in ("euclidean", "squared"):
         raise ValueError(f"distance is {distance!r}; expected 'euclidean' or 'squared'")
     same = labels[:, None] == labels[None, :]
-    if same.all():
-        raise ValueError(f"all {len(labels)} codes are of one person; triplets need two or more")
-    anchors = (same.sum(1) > 1).nonzero()[:, 0]
-    if len(anchors) == 0:
-        raise ValueError(
-            f"none of the {len(labels)} codes shares its person with another; "
-            "draw batches of several images a person"
-        )
+    anchors = same.sum(1) > 1
+    if labels.device.type == "cpu":
+        if same.all():
+            raise ValueError(
+                f"all {len(labels)} codes are of one person; triplets need two or more"
+            )
+        if not anchors.any():
+            raise ValueError(
+                f"none of the {len(labels)} codes shares its person with another; "
+                "draw batches of several images a person"
+            )
     if normalise:
         codes = F.normalize(codes, dim=1)
     with torch.no_grad():  # who is hardest; the two distances are computed with the gradient below
         dist = torch.cdist(codes, codes, compute_mode="donot_use_mm_for_euclid_dist")
-        hardest_same = dist.masked_fill(~same, -1).argmax(1)[anchors]
-        hardest_other = dist.masked_fill(same, torch.inf).argmin(1)[anchors]
-    d_same = _distance(codes[anchors] - codes[hardest_same], distance)
-    d_other = _distance(codes[anchors] - codes[hardest_other], distance)
-    return F.relu(margin + d_same - d_other).mean()
+        hardest_same = dist.masked_fill(~same, -1).argmax(1)
+        hardest_other = dist.masked_fill(same, torch.inf).argmin(1)
+    d_same = _distance(codes - codes[hardest_same], distance)
+    d_other = _distance(codes - codes[hardest_other], distance)
+    return F.relu(margin + d_same - d_other).where(anchors, 0).sum() / anchors.sum()
 
 
 def person_centres(codes: Tensor, labels: Tensor, persons: int) -> Tensor:
     """The mean code of each person.
 
     Args:
-        codes: (N, D) float.
+        codes: (N, D) float; rows of NaN are left out.
         labels: (N,) int in [0, persons).
         persons: P.
     Returns:
         (P, D) float; NaN in the row of a person without a code.
     """
+    codes, known = _known(codes)
     sums = codes.new_zeros(persons, codes.shape[1]).index_add(0, labels, codes)
-    counts = torch.bincount(labels, minlength=persons).to(codes.dtype)
+    counts = codes.new_zeros(persons).index_add(0, labels, known.to(codes.dtype))
     return sums / counts[:, None]
 
 
@@ -194,8 +206,13 @@ class CentreMemory:
 
     def centres(self) -> Tensor:
         """(P, D) float: each person's mean over the images seen so far, NaN if none was."""
-        seen = ~self.codes[:, 0].isnan()
-        return person_centres(self.codes[seen], self.labels[seen], self.persons)
+        return person_centres(self.codes, self.labels, self.persons)
+
+
+def _known(codes: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes with zeros where they are NaN, and (N,) which are not."""
+    known = ~codes[:, 0].isnan()
+    return codes.where(known[:, None], 0), known
 
 
 def _distance(difference: Tensor, distance: str) -> Tensor:
@@ -215,6 +232,8 @@ def _check_labels(values: Tensor, labels: Tensor, name: str) -> None:
 
 
 def _check_rows(labels: Tensor, rows: int, name: str) -> None:
+    if labels.device.type != "cpu":
+        return
     low, high = labels.aminmax()
     if low < 0 or high >= rows:
         raise ValueError(f"labels run from {int(low)} to {int(high)}, but there are {rows} {name}")

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -50,10 +49,21 @@ from reid_lib.runs import (
     write_json,
     write_text,
 )
+from reid_lib.step import Parts, augmented, stepper
 
 CHECKPOINT_SECONDS = 30
 EVALUATION_BATCH = 128
-CODE = ("augment", "config", "dataset", "losses", "metrics", "model", "reranking", "training")
+CODE = (
+    "augment",
+    "config",
+    "dataset",
+    "losses",
+    "metrics",
+    "model",
+    "reranking",
+    "step",
+    "training",
+)
 
 
 def data_folder(preset: Preset, root: str | Path, progress: bool = False) -> Path:
@@ -159,7 +169,10 @@ def fit(
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if pixels.nbytes <= PIXEL_BUDGET:  # more than that stays mapped from the disk
         pixels = pixels.to(device)
-    rows = [torch.from_numpy(index.index.get_indexer(part.index)) for part in (train, test)]
+    rows = [
+        torch.from_numpy(index.index.get_indexer(part.index)).to(pixels.device)
+        for part in (train, test)
+    ]
     labels = torch.from_numpy(np.unique(train.pid, return_inverse=True)[1]).to(device)
 
     with (
@@ -170,6 +183,8 @@ def fit(
     ):
         began = time.monotonic()
         state, parts = _start(folder, config, pixels, rows[0], labels, weights, progress)
+        reencode = functools.partial(encode, parts.net, pixels, rows[0], config.precision)
+        step = stepper(config, parts, labels, reencode)
         before, latest, saved = state["seconds"], None, time.monotonic()
         bar = tqdm(
             range(state["epoch"] + 1, config.epochs + 1),
@@ -180,8 +195,8 @@ def fit(
         try:
             for epoch in bar:
                 begin = time.monotonic()
-                line = {"epoch": epoch, "lr": parts.optimiser.param_groups[0]["lr"]}
-                line |= _epoch(config, parts, pixels, rows[0], labels, state["history"])
+                line = {"epoch": epoch, "lr": float(parts.optimiser.param_groups[0]["lr"])}
+                line |= _epoch(config, parts, step, pixels, rows[0], labels, state["history"])
                 parts.schedule.step()
                 if epoch > config.epochs - config.score_last:
                     codes = encode(parts.net, pixels, rows[1], config.precision)
@@ -299,73 +314,39 @@ def say(progress: str, text: str) -> None:
         sys.stdout.flush()
 
 
-class _Parts(NamedTuple):
-    """What changes while a run goes on, and so what a checkpoint holds."""
-
-    net: model.ReIDNet
-    optimiser: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
-    memory: losses.CentreMemory | None
-    generator: torch.Generator
-
-
-def _build(config, pixels, rows, labels, weights) -> _Parts:
+def _build(config, pixels, rows, labels, weights) -> Parts:
     """Everything at its start, from the config's seed alone."""
     torch.manual_seed(config.seed)
     net = model.ReIDNet(config.backbone, int(labels.max()) + 1, config.seed)
     if weights:
         model.load_weights(net, weights)
     net = net.to(labels.device, memory_format=torch.channels_last)
-    optimiser = torch.optim.Adam(net.parameters(), config.lr, weight_decay=config.weight_decay)
+    # A graph that replays the step reads the learning rate from the device.
+    cuda = labels.device.type == "cuda"
+    lr = torch.tensor(config.lr, device=labels.device) if cuda else config.lr
+    optimiser = torch.optim.Adam(
+        net.parameters(), lr, weight_decay=config.weight_decay, capturable=cuda
+    )
     generator = torch.Generator().manual_seed(config.seed)
     memory = _start_memory(config, net, pixels, rows, labels)
-    return _Parts(net, optimiser, _schedule(optimiser, config), memory, generator)
+    return Parts(net, optimiser, _schedule(optimiser, config), memory, generator)
 
 
-def _epoch(config, parts, pixels, rows, labels, history) -> dict[str, float]:
+def _epoch(config, parts, step, pixels, rows, labels, history) -> dict[str, float]:
     """One pass over the training images; the means of what `history.csv` records.
 
     The values of a step stay on the device; they are read back, and looked at, once an epoch.
     """
     parts.net.train()
-    reencode = functools.partial(encode, parts.net, pixels, rows, config.precision)
     steps = []
     for batch in _batches(config, labels, parts.generator):
-        images = pixels[rows[batch]].to(labels.device)
-        steps.append(_step(config, parts, images, labels, batch, reencode))
-    frame = pd.DataFrame(
-        torch.stack([torch.stack(list(values.values())) for values in steps]).tolist(),
-        columns=list(steps[0]),
-    )
+        images = pixels[rows[batch.to(rows.device, non_blocking=True)]].to(labels.device)
+        inputs = augmented(config, images, parts.generator)
+        values = step(inputs, batch.to(labels.device, non_blocking=True))
+        steps.append(torch.stack(list(values.values())))
+    frame = pd.DataFrame(torch.stack(steps).tolist(), columns=list(values))
     _check_numbers(config, frame, history)
     return frame.mean().to_dict()
-
-
-def _step(config, parts, images, labels, batch, reencode) -> dict[str, Tensor]:
-    """One batch through Eq. 4 and Adam; its values as scalars on the device."""
-    net, optimiser, _, memory, generator = parts
-    inputs = _augment(config, images, generator)
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        codes = net.backbone(inputs)
-    codes = codes.float()
-    logits = net.classifier(codes)
-    terms = _loss_terms(config, codes, logits, labels, batch, memory, reencode)
-    loss = sum(weight * term for weight, term in terms.values())
-
-    values = {f"l_{name}": term.detach() for name, (_, term) in terms.items()}
-    for name, (weight, term) in terms.items():
-        if term.requires_grad:
-            (gradient,) = torch.autograd.grad(weight * term, codes, retain_graph=True)
-            values[f"grad_{name}"] = gradient.norm()
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    optimiser.step()
-
-    values["loss"] = loss.detach()
-    values["code_norm"] = codes.detach().norm(dim=1).mean()
-    if "sr" in terms:
-        values["train_accuracy"] = (logits.argmax(1) == labels[batch]).float().mean()
-    return values
 
 
 def _check_numbers(config, frame, history) -> None:
@@ -392,49 +373,6 @@ def _check_numbers(config, frame, history) -> None:
         )
 
 
-def _loss_terms(config, codes, logits, labels, batch, memory, reencode):
-    """Each term of the loss as name -> (weight in Eq. 4, value)."""
-    persons = labels[batch]
-    if config.setting == "htri":
-        triplet = losses.batch_hard_triplet_loss(
-            codes, persons, config.margin, config.triplet_distance, config.triplet_normalise
-        )
-        return {"tri": (1.0, triplet)}
-    terms = {"sr": (1.0, losses.classification_loss(logits, persons, config.sr_reduction))}
-    if config.setting == "set1":
-        return terms
-
-    if config.centres == "memory" and config.memory_update == "before":
-        memory.update(batch, codes)
-    if config.centres == "memory":
-        centres = memory.centres()
-    elif config.centres == "all":
-        centres = losses.person_centres(reencode(), labels, logits.shape[1])
-    else:
-        views = codes if config.centres_gradient else codes.detach()
-        centres = losses.person_centres(views, persons, logits.shape[1])
-    if config.centres == "memory" and config.memory_update == "after":
-        memory.update(batch, codes)
-
-    # Only persons that have a centre yet, and only the batch's own where the sums are over those.
-    known = ~centres[:, 0].isnan()
-    if config.persons_in_sums == "batch":
-        known &= torch.bincount(persons, minlength=len(known)) > 0
-    chosen = known[persons]
-    if known.sum() < 2 or not chosen.any():
-        zero = codes.sum() * 0
-        compact = scatter = zero
-    else:
-        place = known.cumsum(0) - 1  # a person's row among the known centres
-        arguments = codes[chosen], place[persons[chosen]], centres[known]
-        compact = losses.compact_loss(*arguments)
-        scatter = losses.scatter_loss(*arguments) if config.setting == "set3" else None
-    terms["cl"] = (config.beta, compact)
-    if config.setting == "set3":
-        terms["sl"] = (-config.gamma, scatter)
-    return terms
-
-
 def _start_memory(config, net, pixels, rows, labels) -> losses.CentreMemory | None:
     if config.setting not in ("set2", "set3") or config.centres != "memory":
         return None
@@ -443,16 +381,6 @@ def _start_memory(config, net, pixels, rows, labels) -> losses.CentreMemory | No
         codes = encode(net, pixels, rows, config.precision)
         memory.update(torch.arange(len(labels), device=labels.device), codes)
     return memory
-
-
-def _augment(config, images, generator) -> Tensor:
-    if config.flip:
-        images = augment.flip(images, generator)
-    if config.crop == "pad":
-        images = augment.pad_and_crop(images, config.crop_pad, generator)
-    elif config.crop == "enlarge":
-        images = augment.enlarge_and_crop(images, config.crop_enlarge, generator)
-    return augment.normalise(images).contiguous(memory_format=torch.channels_last)
 
 
 def _batches(config: RunConfig, labels: Tensor, generator: torch.Generator) -> Iterator[Tensor]:
@@ -575,7 +503,7 @@ def _identity(config: RunConfig) -> dict[str, str]:
     }
 
 
-def _snapshot(state: dict, parts: _Parts) -> dict:
+def _snapshot(state: dict, parts: Parts) -> dict:
     """A copy of all that the next epoch depends on."""
     content = {
         "state": state,
@@ -590,7 +518,7 @@ def _snapshot(state: dict, parts: _Parts) -> dict:
     return copy.deepcopy(content)
 
 
-def _start(folder, config, pixels, rows, labels, weights, progress) -> tuple[dict, _Parts]:
+def _start(folder, config, pixels, rows, labels, weights, progress) -> tuple[dict, Parts]:
     """The run as its checkpoint left it, or at its start; a checkpoint that does not fit is kept
     under another name, and said."""
     parts = _build(config, pixels, rows, labels, weights)
@@ -611,7 +539,7 @@ def _start(folder, config, pixels, rows, labels, weights, progress) -> tuple[dic
     return {"epoch": 0, "seconds": 0.0, "resumes": 0, "history": []}, parts
 
 
-def _restore(content: dict, parts: _Parts) -> None:
+def _restore(content: dict, parts: Parts) -> None:
     parts.net.load_state_dict(content["net"])
     parts.optimiser.load_state_dict(content["optimiser"])
     parts.schedule.load_state_dict(content["schedule"])

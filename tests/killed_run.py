@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from reid_lib import runs, training
+from reid_lib import runs, step, training
 from reid_lib.config import RunConfig, load_preset
 from reid_lib.dataset import load_pixels, read_pku
 from reid_lib.training import fit, resolve
@@ -47,7 +47,7 @@ def train(preset_file: Path, folder: Path, point: str = "", number: int = 0) -> 
     torch.set_num_threads(1)
     training.CHECKPOINT_SECONDS = -1
     if point == "step":
-        training._step = counted(training._step, number, die)
+        step._step = counted(step._step, number, die)
     elif point == "save":
         torch.save = counted(torch.save, number, half_saved)
     elif point == "flush":

@@ -274,3 +274,34 @@ def test_bad_triplets_weights_and_options_are_refused_by_name(case):
         classification_loss(codes, labels, reduction="none")
     with pytest.raises(ValueError, match="beta is -1"):
         total_loss(codes.sum(), codes.sum(), codes.sum(), beta=-1, gamma=0)
+
+
+@pytest.mark.parametrize("loss", GEOMETRIC)
+@pytest.mark.parametrize("unknown", [[2], [0, 3], [0, 1, 2], [0, 1, 2, 3]])
+def test_a_person_without_a_centre_takes_part_in_no_sum(loss, unknown, case):
+    codes, labels, centres = case
+    known = torch.ones(4, dtype=torch.bool)
+    known[unknown] = False
+    chosen = known[labels]
+    place = known.cumsum(0) - 1
+    with_gap = centres.clone()
+    with_gap[unknown] = torch.nan
+    gradients = []
+    for given in (codes.clone().requires_grad_(), codes.clone().requires_grad_()):
+        if not gradients:
+            value = loss(given, labels, with_gap)
+        elif known.sum() < 2:  # no other centre: no radius and nothing to be far from
+            value = given.sum() * 0
+        else:
+            value = loss(given[chosen], place[labels[chosen]], centres[known])
+        value.backward()
+        gradients.append((value.detach(), given.grad))
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
+    assert gradients[0][1].isfinite().all()
+
+
+def test_codes_that_are_not_known_are_left_out_of_their_persons_centre():
+    codes = torch.tensor([[1.0, 2.0], [math.nan, math.nan], [3.0, 4.0], [math.nan, math.nan]])
+    centres = person_centres(codes, torch.tensor([0, 0, 0, 1]), 2)
+    assert centres[0].tolist() == [2.0, 3.0]
+    assert centres[1].isnan().all()

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from reid_lib import runs, training
+from reid_lib import runs, step, training
 from reid_lib.config import RunConfig, load_preset
 from reid_lib.dataset import load_pixels, read_pku
 from reid_lib.runs import claim, read_checkpoint, read_run, write_checkpoint
@@ -97,9 +97,9 @@ def changed(config, **values):
     return RunConfig.model_validate({**config.model_dump(), **values})
 
 
-def interrupt(monkeypatch, step, act):
+def interrupt(monkeypatch, number, act):
     """Call `act` before a step of the run, once."""
-    monkeypatch.setattr(training, "_step", killed_run.counted(training._step, step, act))
+    monkeypatch.setattr(step, "_step", killed_run.counted(step._step, number, act))
 
 
 @pytest.mark.parametrize("sent, raised", [("INT", KeyboardInterrupt), ("TERM", SystemExit)])
