@@ -108,12 +108,13 @@ def _summary(arguments) -> None:
 
 
 def _records(arguments) -> None:
-    from reid_lib.report import collect_records, records_table
-    from reid_lib.runs import write_text
+    from reid_lib.evidence import collect_records, write_report
 
-    for path in collect_records(arguments.results, arguments.out / "runs"):
+    written = (
+        collect_records(arguments.results, arguments.out / "runs") if arguments.results else []
+    )
+    for path in [*written, *write_report(arguments.out)]:
         print(path)
-    write_text(arguments.out / "table.md", records_table(arguments.out / "runs") + "\n")
 
 
 def _expect(arguments) -> None:
@@ -199,6 +200,8 @@ def _parser() -> argparse.ArgumentParser:
     added = command(
         "records", _records, "keep each finished run as a small record, and tabulate them"
     )
-    added.add_argument("results", type=Path, nargs="+", help="folders of run folders")
-    added.add_argument("--out", type=Path, required=True, help="gets runs/ and table.md")
+    added.add_argument(
+        "results", type=Path, nargs="*", help="folders of run folders; none: tables anew, no more"
+    )
+    added.add_argument("--out", type=Path, required=True, help="gets runs/ and the tables")
     return parser

@@ -1384,6 +1384,63 @@ def score_bars(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure
     return _finished(figure)
 
 
+@_style()
+def split_scores(scores: pd.DataFrame, means: pd.DataFrame, label: str) -> Figure:
+    """Show each split's scores, their mean and its interval: a panel a network and score.
+
+    Args:
+        scores: a line a run: network, setting, and a column a score.
+        means: a line a network, setting and score: `network`, `setting`, `score`, `mean`, and `low`
+            and `high`, the ends of its interval (NaN for none).
+        label: what the scores are, with their unit.
+    Returns:
+        A figure two columns wide, a line of panels a network.
+    Raises:
+        ValueError: no line, or a column is missing.
+    """
+    _not_empty(means, "means")
+    _columns(means, ("network", "setting", "score", "mean", "low", "high"), "means")
+    columns = list(dict.fromkeys(means["score"]))
+    _columns(scores, ("network", "setting", *columns), "scores")
+    networks = list(dict.fromkeys(means["network"]))
+    settings = list(dict.fromkeys(means["setting"]))
+    figure, grid = plt.subplots(
+        len(networks),
+        len(columns),
+        figsize=(DOUBLE, 0.5 + (0.45 + 0.25 * len(settings)) * len(networks)),
+        squeeze=False,
+        sharex="col",
+        layout="constrained",
+    )
+    for line, network in zip(grid, networks, strict=True):
+        for axes, column in zip(line, columns, strict=True):
+            chosen = means[(means["network"] == network) & (means["score"] == column)]
+            for y, setting in enumerate(settings):
+                rows = (scores["network"] == network) & (scores["setting"] == setting)
+                dots = scores.loc[rows, column].to_numpy(dtype=float)
+                axes.plot(dots, np.full(len(dots), y), ls="none", marker="|", color=GREY, ms=7)
+                for mean in chosen[chosen["setting"] == setting].to_dict("records"):
+                    axes.hlines(y, mean["low"], mean["high"], color=PALETTE[0], lw=1.6)
+                    axes.plot(mean["mean"], y, marker="o", color=PALETTE[0], gid=setting)
+            axes.set_yticks(range(len(settings)), settings, parse_math=False)
+            axes.set_ylim(len(settings) - 0.5, -0.5)
+            axes.tick_params(axis="y", length=0)
+            axes.grid(True, axis="x")
+            axes.grid(False, axis="y")
+            if axes is line[0]:
+                axes.set_title(network, loc="left", parse_math=False)
+            else:
+                axes.set_yticklabels([])
+    for axes, column in zip(grid[-1], columns, strict=True):
+        axes.set_xlabel(f"{column} ({label})", parse_math=False)
+    handles = {
+        "a split": Line2D([], [], ls="none", marker="|", color=GREY, ms=7),
+        "mean and 95 % interval": Line2D([], [], marker="o", lw=1.6, color=PALETTE[0]),
+    }
+    _legend(figure, handles)
+    return _finished(figure)
+
+
 # --- files ----------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Finished runs to numbers for people: Table 1, agreement across views, records, the summary."""
+"""Finished runs to numbers for people: Table 1, agreement across views, the summary."""
 
 import html
 import json
@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.spatial.distance import cdist
 
 from reid_lib.config import PAPER_PERSONS, PAPER_TABLE, PRESETS, Embedded, Preset
-from reid_lib.runs import Run, read_run, read_runs, scores_frame, write_json, write_text
+from reid_lib.runs import Run, read_runs, scores_frame, write_text
 
 SCORES = ("rank-1", "rank-5", "rank-10", "rank-20", "mAP")
 SEEDS_APART = 3  # a tolerance is so many standard deviations over seeds,
@@ -71,7 +71,7 @@ def table_texts(table: pd.DataFrame, note: str) -> dict[str, str]:
     rows = list(table.index)
     return {
         "csv": table.set_axis([f"{b} {s}" for b, s in table.columns], axis=1).round(2).to_csv(),
-        "md": f"{_markdown(_cells(table, '**{}**'))}\n\n{note}\n",
+        "md": f"{markdown(_cells(table, '**{}**'))}\n\n{note}\n",
         "tex": _latex(_cells(table, r"\textbf{{{}}}"), note),
         "html": _html(_cells(table, "<b>{}</b>").set_axis([html.escape(r) for r in rows]), note),
     }
@@ -134,9 +134,7 @@ def viewpoint_table(grids: pd.DataFrame) -> str:
             f"{q.query_orientation} to {q.gallery_orientation} ({100 * q.rank1:.1f})" for q in few
         ]
         worst.append(f"{row}: {', '.join(pairs)}")
-    return (
-        f"{_markdown(cells)}\n\nThe views that fail most, query to gallery: {'; '.join(worst)}.\n"
-    )
+    return f"{markdown(cells)}\n\nThe views that fail most, query to gallery: {'; '.join(worst)}.\n"
 
 
 def provenance(preset: Preset, runs: list[Run]) -> dict[str, str]:
@@ -156,77 +154,6 @@ def figure_folders(preset: Preset, root: str | Path) -> tuple[Path, Path]:
     plain = Path(root) / "figures" / preset.name
     embedded = isinstance(preset.data, Embedded)
     return plain, plain if embedded else Path(root) / "results" / preset.name / "figures"
-
-
-def record(run: Run) -> dict:
-    """What outlives `results/`: one run's config, scores and provenance; numbers only."""
-    return {
-        "config_digest": run.config.digest(),
-        "config": run.config.model_dump(mode="json"),
-        "metrics": run.metrics,
-        "manifest": run.manifest,
-    }
-
-
-def collect_records(results: list[Path], out: Path) -> list[Path]:
-    """Write one small JSON record for each finished run under the folders `results`.
-
-    Raises:
-        ValueError: there is no finished run.
-    """
-    folders = sorted({m.parent for folder in results for m in folder.rglob("manifest.json")})
-    if not folders:
-        raise ValueError(f"no finished run under {', '.join(map(str, results))}")
-    written = []
-    for folder in folders:
-        run = read_run(folder)
-        if run.failed:
-            continue
-        config = run.config
-        parts = config.backbone, config.start, config.setting, f"{config.epochs}-epochs"
-        name = "-".join([*parts, f"split-{config.split}", config.digest()])
-        write_json(out / f"{name}.json", record(run))
-        written.append(out / f"{name}.json")
-    return written
-
-
-def records_table(folder: str | Path, direction: str = "A->B") -> str:
-    """A Markdown table of all records in a folder: a line for each backbone, start and setting.
-
-    The last two columns are means over the last scored epochs, which one step does not decide.
-    """
-    lines, protocols = [], set()
-    for path in sorted(Path(folder).glob("*.json")):
-        content = json.loads(path.read_text("utf-8"))
-        config, metrics = content["config"], content["metrics"]
-        last = metrics["last_epochs"]
-        protocols.add(metrics["protocol"])
-        lines.append(
-            {
-                "network": f"{config['backbone']}, {_START[config['start']]}, "
-                f"{config['epochs']} epochs",
-                "setting": config["setting"],
-                "persons": "/".join(str(n) for n in content["manifest"]["persons"].values()),
-                "splits": config["split"],
-                **{name: 100 * metrics["test"][direction][name] for name in SCORES},
-                **{
-                    f"{name}, last {last['epochs']}": 100 * last[direction][name]
-                    for name in ("rank-1", "mAP")
-                },
-            }
-        )
-    if not lines:
-        raise ValueError(f"no record in {folder}")
-    frame = pd.DataFrame(lines)
-    keys = ["network", "setting", "persons"]
-    grouped = frame.groupby(keys, sort=False)
-    table = grouped.mean().drop(columns="splits").map("{:.1f}".format)
-    table.insert(0, "splits", grouped.splits.apply(lambda s: ", ".join(map(str, sorted(s)))))
-    table = table.reset_index()
-    table["order"] = table.setting.map({"htri": 0, "set1": 1, "set2": 2, "set3": 3})
-    table = table.sort_values(["network", "order"], ascending=[False, True], kind="stable")
-    note = "; or ".join(sorted(protocols)).replace("\n", "; ")
-    return f"{_markdown(table.drop(columns='order').set_index('network'))}\n\nProtocol: {note}."
 
 
 def expected_scores(runs_by_seed: list[list[Run]]) -> dict:
@@ -322,11 +249,11 @@ def refresh_readme(readme: Path) -> bool:
     return text != before
 
 
-_START = {"imagenet": "ImageNet weights", "random": "random weights", "file": "weights from a file"}
+START = {"imagenet": "ImageNet weights", "random": "random weights", "file": "weights from a file"}
 
 
 def _start(config) -> str:
-    return f"{config.backbone} from {_START[config.start]}"
+    return f"{config.backbone} from {START[config.start]}"
 
 
 def _cells(table: pd.DataFrame, bold: str) -> pd.DataFrame:
@@ -349,7 +276,8 @@ def _cells(table: pd.DataFrame, bold: str) -> pd.DataFrame:
     return cells
 
 
-def _markdown(cells: pd.DataFrame) -> str:
+def markdown(cells: pd.DataFrame) -> str:
+    """A Markdown table, the index as its first column."""
     head = [cells.index.name or "row", *cells.columns]
     lines = [" | ".join(head), " | ".join(["---"] * len(head))]
     lines += [" | ".join([str(row), *map(str, line)]) for row, *line in cells.itertuples()]

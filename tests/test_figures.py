@@ -137,6 +137,16 @@ def a_table(rows=ROWS):
     return pd.DataFrame(scores, rows, ["rank-1", "rank-5", "rank-10", "rank-20", "mAP"])
 
 
+def splits_of(networks, settings=("htri", "set1", "set2", "set3")):
+    scores = pd.DataFrame(
+        [(n, s, 60 + k, 50 + k) for n in networks for s in settings for k in range(3)],
+        columns=["network", "setting", "rank-1", "mAP"],
+    )
+    means = scores.melt(["network", "setting"], var_name="score", value_name="mean")
+    means = means.groupby(["network", "setting", "score"], sort=False)["mean"].mean().reset_index()
+    return scores, means.assign(low=means["mean"] - 4, high=means["mean"] + 4)
+
+
 DRAWINGS = {
     "person_sheet": lambda: figures.person_sheet(noise(2, 8), "person 3"),
     "split_counts": lambda: figures.split_counts(an_index(), range(1, 7), range(7, 11)),
@@ -170,6 +180,7 @@ DRAWINGS = {
         {name: a_curve(90 - i) for i, name in enumerate(ROWS)}, "rank-1 (%)"
     ),
     "score_bars": lambda: figures.score_bars(a_table(), a_table() - 5),
+    "split_scores": lambda: figures.split_scores(*splits_of(["resnet18", "resnet50"]), "%"),
 }
 
 HOSTILE_DRAWINGS = {
@@ -191,6 +202,7 @@ HOSTILE_DRAWINGS = {
         dict.fromkeys(HOSTILE, a_curve()), "$x$"
     ),
     "score_bars": lambda: figures.score_bars(a_table(HOSTILE).rename(columns={"mAP": "$x$"})),
+    "split_scores": lambda: figures.split_scores(*splits_of(HOSTILE[:2], HOSTILE), "$x$"),
     "split_counts": lambda: figures.split_counts(an_index(HOSTILE), HOSTILE[:2], HOSTILE[2:]),
 }
 
@@ -623,6 +635,19 @@ def test_the_papers_marks_are_drawn_only_when_given():
         assert written == [f"{v:.1f}" for v in [*table[column], *paper[column]]]
 
 
+def test_every_split_is_a_mark_and_every_mean_has_its_interval():
+    scores, means = splits_of(["resnet18"])
+    figure = figures.split_scores(scores, means, "%")
+    rank1, _ = figure.axes
+    dots = [line for line in rank1.lines if line.get_gid() is None]
+    assert [len(line.get_xdata()) for line in dots] == [3] * 4
+    drawn = {line.get_gid(): line.get_xdata()[0] for line in rank1.lines if line.get_gid()}
+    wanted = means[means["score"] == "rank-1"].set_index("setting")
+    assert drawn == wanted["mean"].to_dict()
+    ends = [tuple(part[:, 0]) for c in rank1.collections for part in c.get_segments()]
+    assert ends == list(zip(wanted.low, wanted.high, strict=True))
+
+
 # --- wrong input ----------------------------------------------------------------------------------
 
 
@@ -660,6 +685,7 @@ def test_the_papers_marks_are_drawn_only_when_given():
         (lambda: figures.viewpoint_grids({"a": np.ones((2, 8))}, ""), r"\(2, 8\)"),
         (lambda: figures.agreement_by_angle(a_curve().drop(columns="low"), ""), "low"),
         (lambda: figures.score_bars(a_table() * 2), "percent"),
+        (lambda: figures.split_scores(splits_of(["a"])[0], pd.DataFrame(), "%"), "means is empty"),
     ],
 )
 def test_wrong_input_is_named_before_anything_is_drawn(draw, words_of_the_error):

@@ -1,6 +1,4 @@
-"""Tables from runs and records, the README's generated parts, and agreement across views."""
-
-import json
+"""Tables from runs, the README's generated parts, and agreement across views."""
 
 import numpy as np
 import pandas as pd
@@ -11,16 +9,14 @@ from reid_lib.report import (
     SCORES,
     agreement_by_angle,
     caption,
-    collect_records,
     expected_scores,
     figure_folders,
-    records_table,
     refresh_readme,
     table1,
     table_texts,
     viewpoint_table,
 )
-from reid_lib.runs import FILES, RESULTS, Run
+from reid_lib.runs import Run
 
 
 def a_run(row="set3", split=0, rank1=0.5, persons=(24, 24), **config) -> Run:
@@ -93,30 +89,6 @@ def test_pixels_of_real_people_stay_under_results(tmp_path):
     plain, pixels = figure_folders(real, "r")
     assert plain.parts == ("r", "figures", "pku")
     assert pixels.parts == ("r", "results", "pku", "figures")
-
-
-def test_records_hold_scores_and_make_a_table(tmp_path):
-    for split, rank1 in ((0, 0.5), (1, 0.7)):
-        run = a_run("set2", split, rank1)
-        folder = tmp_path / "results" / f"split-{split}"
-        folder.mkdir(parents=True)
-        for name in (*FILES, *RESULTS):
-            (folder / name).touch()
-        (folder / "config.json").write_text(run.config.model_dump_json())
-        (folder / "metrics.json").write_text(json.dumps(run.metrics))
-        (folder / "manifest.json").write_text(json.dumps(run.manifest))
-    written = collect_records([tmp_path / "results"], tmp_path / "records")
-    assert len(written) == 2
-    content = json.loads(written[0].read_text())
-    assert content["config"]["setting"] == "set2"
-    lines = records_table(tmp_path / "records").splitlines()
-    assert lines[2].startswith(
-        "| resnet18, ImageNet weights, 15 epochs | set2 | 24/24 | 0, 1 | 60.0"
-    )
-    with pytest.raises(ValueError, match="no finished run"):
-        collect_records([tmp_path / "none"], tmp_path / "records")
-    with pytest.raises(ValueError, match="no record"):
-        records_table(tmp_path / "none")
 
 
 def test_a_tolerance_is_three_deviations_but_at_least_five_points():

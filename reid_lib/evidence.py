@@ -1,0 +1,312 @@
+"""What many runs say together: records, means with intervals, paired differences, verdicts.
+
+A record is what outlives `results/`: numbers measured in one run, in one small JSON file. Every
+table and picture here is drawn from records alone.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from reid_lib import figures
+from reid_lib.config import RunConfig
+from reid_lib.metrics import split_test, viewpoint_grid
+from reid_lib.report import SCORES, START, markdown
+from reid_lib.runs import Run, read_run, write_json, write_text
+
+DIRECTION = "A->B"
+SETTINGS = ("htri", "set1", "set2", "set3")
+CONTRASTS = (
+    ("set2", "set1"),
+    ("set3", "set2"),
+    ("set3", "htri"),
+)  # what beats what, says the paper
+# What a recipe may differ in and still be Table 1's.
+NOT_CHOICES = {"row", "setting", "backbone", "start", "split", "seed", "epochs", "precision"}
+NOT_CHOICES |= {"rerank", "score_last", "deterministic", "code_norm_limit"}
+NOT_CHOICES |= {"data_sha256", "weights_sha256"}
+LAST = "last epochs"  # the score that decides: fixed before any run was looked at
+
+
+# --- records --------------------------------------------------------------------------------------
+
+
+def record(run: Run) -> dict:
+    """One run's config, scores, viewpoint grid, first and last epoch, and provenance."""
+    part = run.codes
+    query = part["camids"] == part["camids"].min()
+    sides = [(part[k][query], part[k][~query]) for k in ("codes", "pids", "camids", "orientations")]
+    grid = viewpoint_grid(*(array for pair in sides for array in pair)).astype(float)
+    history = run.history.drop(columns="seconds")
+    first, last = (history.iloc[at].dropna().to_dict() for at in (0, -1))
+    return {
+        "config_digest": run.config.digest(),
+        "config": run.config.model_dump(mode="json"),
+        "metrics": run.metrics,
+        "viewpoint": {name: [_short(x) for x in values] for name, values in grid.items()},
+        "history": {
+            "first": {name: _short(x) for name, x in first.items()},
+            "last": {name: _short(x) for name, x in last.items()},
+        },
+        "manifest": run.manifest,
+    }
+
+
+def collect_records(results: list[Path], out: Path) -> list[Path]:
+    """Write one small JSON record for each finished run under the folders `results`.
+
+    Raises:
+        ValueError: there is no finished run.
+    """
+    folders = sorted({m.parent for folder in results for m in folder.rglob("manifest.json")})
+    if not folders:
+        raise ValueError(f"no finished run under {', '.join(map(str, results))}")
+    written = []
+    for folder in folders:
+        run = read_run(folder)
+        if run.failed:
+            continue
+        config = run.config
+        parts = config.backbone, config.start, config.setting, f"{config.epochs}-epochs"
+        name = "-".join([*parts, f"split-{config.split}", config.digest()])
+        write_json(out / f"{name}.json", record(run))
+        written.append(out / f"{name}.json")
+    return written
+
+
+def read_records(folder: str | Path) -> pd.DataFrame:
+    """A row a record: what the run was, and its scores in percent.
+
+    Args:
+        folder: holds the JSON files of `collect_records`.
+    Returns:
+        network (backbone, start and epochs in words), persons, changed (which open choices differ
+        from the defaults, "" for none), every key of the config, seconds, device, the scores of
+        the last epoch ("rank-1", ...; "both rank-1", ... over both camera directions), the means
+        over the last epochs that were scored ("last epochs rank-1", ...), code_norm (at the end),
+        and near_0, ..., near_180: the mean distance between codes of one person whose views lie so
+        many degrees apart, over that between persons.
+    Raises:
+        ValueError: there is no record.
+    """
+    lines = []
+    for path in sorted(Path(folder).glob("*.json")):
+        content = json.loads(path.read_text("utf-8"))
+        config, metrics, manifest = (content[key] for key in ("config", "metrics", "manifest"))
+        start = START[config["start"]]
+        scores = {name: metrics["test"][DIRECTION][name] for name in SCORES}
+        scores |= {f"both {name}": metrics["test"]["both"][name] for name in SCORES}
+        last = metrics["last_epochs"][DIRECTION]
+        scores |= {f"{LAST} {name}": last[name] for name in SCORES}
+        lines.append(
+            {
+                "record": path.stem,
+                "network": f"{config['backbone']}, {start}, {config['epochs']} epochs",
+                "persons": "/".join(str(n) for n in manifest["persons"].values()),
+                "changed": _changed(config),
+                **config,
+                **{key: manifest[key] for key in ("seconds", "device", "threads")},
+                **{name: 100 * value for name, value in scores.items()},
+                "code_norm": content["history"]["last"]["code_norm"],
+                **_near(content["viewpoint"]),
+            }
+        )
+    if not lines:
+        raise ValueError(f"no record in {folder}")
+    frame = pd.DataFrame(lines)
+    order = frame.setting.map(SETTINGS.index)
+    return frame.iloc[np.lexsort((frame.split, order, frame.network))].reset_index(drop=True)
+
+
+def _short(value: float) -> float | None:
+    """Six digits are more than a score has; None stands where there is no number."""
+    return float(f"{value:.6g}") if np.isfinite(value) else None
+
+
+def _changed(config: dict) -> str:
+    plain = RunConfig(row=config["row"], setting=config["setting"]).model_dump(mode="json")
+    differ = [k for k in plain if k not in NOT_CHOICES and config.get(k, plain[k]) != plain[k]]
+    return ", ".join(f"{key}={config[key]}" for key in differ)
+
+
+def _near(grid: dict) -> dict[str, float]:
+    frame = pd.DataFrame(grid).astype(float)
+    turn = (frame.gallery_orientation - frame.query_orientation).abs()
+    angle = 45 * np.minimum(turn, 8 - turn)
+    near = frame.same_distance.groupby(angle).mean() / frame.other_distance.mean()
+    return {f"near_{int(degrees)}": value for degrees, value in near.items()}
+
+
+# --- what they say --------------------------------------------------------------------------------
+
+
+def means(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Means over splits with their 95 % intervals.
+
+    Args:
+        frame: as `read_records` returns it, one recipe a network and setting.
+        columns: which scores.
+    Returns:
+        A row a network, setting and score: persons, splits (how many), mean, low, high (NaN for a
+        single split). Splits share persons, which the interval allows for (Nadeau and Bengio).
+    """
+    lines = []
+    for (network, setting, persons), part in frame.groupby(
+        ["network", "setting", "persons"], sort=False
+    ):
+        scores = part[columns].to_dict("records")
+        zero = [dict.fromkeys(columns, 0.0)] * len(scores)
+        table = split_test(zero, scores) if len(scores) > 1 else None
+        for name in columns:
+            low, high = (np.nan, np.nan) if table is None else table.loc[name, ["low", "high"]]
+            mean = part[name].mean()
+            line = {"network": network, "setting": setting, "persons": persons, "score": name}
+            lines.append(line | {"splits": len(part), "mean": mean, "low": low, "high": high})
+    return pd.DataFrame(lines)
+
+
+def difference(better: pd.DataFrame, worse: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Paired differences over the splits that both have.
+
+    Args:
+        better, worse: rows of `read_records`, one a split.
+        columns: which scores.
+    Returns:
+        A row a score: splits, difference, low, high, p (NaN below two splits) and agree: on how
+        many splits the difference is above zero.
+    """
+    common = sorted(set(better.split) & set(worse.split))
+    a, b = (part.set_index("split").loc[common, columns] for part in (worse, better))
+    gains = b - a
+    table = pd.DataFrame({"difference": gains.mean(), "low": np.nan, "high": np.nan, "p": np.nan})
+    if len(common) > 1:
+        table = split_test(a.to_dict("records"), b.to_dict("records"))
+    return table.assign(splits=len(common), agree=(gains > 0).sum())
+
+
+def verdict(table: pd.DataFrame) -> str:
+    """What intervals of differences allow to say of "better": above zero, below it, or neither."""
+    if (table.low > 0).all():
+        return "holds"
+    if (table.high < 0).any():
+        return "does not hold"
+    return "cannot be told"
+
+
+def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
+    """Each of the paper's four claims as differences on these data, and what they decide.
+
+    Args:
+        frame: as `read_records` returns it.
+    Returns:
+        A row a claim, network and contrast: claim, network, contrast, splits, then text of each
+        difference with its interval and of how many splits agree, and the verdict.
+    """
+    scores = [f"{LAST} rank-1", f"{LAST} mAP"]
+    nears = [f"near_{degrees}" for degrees in (45, 90, 135, 180)]
+    lines = []
+
+    def add(claim, network, contrast, better, worse, columns, sign=1):
+        if better.empty or worse.empty:
+            return
+        better, worse = (part.assign(**(sign * part[columns])) for part in (better, worse))
+        table = difference(better, worse, columns)
+        shown = {name: _interval(row, sign) for name, row in table.iterrows()}
+        line = {"claim": claim, "network": network, "contrast": contrast}
+        line |= {"splits": int(table.splits.iloc[0])} | shown | {"verdict": verdict(table)}
+        lines.append(line)
+
+    paper = frame.backbone.isin(["resnet18", "resnet50"])
+    for network, part in frame.groupby("network", sort=False):
+        rows = {name: part[part.setting == name] for name in SETTINGS}
+        claim = "1" if paper[part.index[0]] and part.backbone.iloc[0] == "resnet18" else "4"
+        for better, worse in CONTRASTS:
+            add(claim, network, f"{better} over {worse}", rows[better], rows[worse], scores)
+    small, large = (
+        frame[(frame.backbone == name) & (frame.setting == "htri")]
+        for name in ("resnet18", "resnet50")
+    )
+    if len(small) and len(large):
+        add("2", large.network.iloc[0], "resnet18 over resnet50, htri", small, large, scores)
+    for network, part in frame.groupby("network", sort=False):
+        rows = {name: part[part.setting == name] for name in SETTINGS}
+        for worse in ("set1", "htri"):
+            contrast = f"set2 nearer than {worse}"
+            add("3", network, contrast, rows["set2"], rows[worse], nears, sign=-1)
+    return pd.DataFrame(lines)
+
+
+def _interval(row: pd.Series, sign: int) -> str:
+    """A difference of a score in points, or of a relative distance, with its interval."""
+    digits = 1 if sign > 0 else 3
+    low, high = sorted((sign * row.low, sign * row.high))
+    bounds = "" if np.isnan(low) else f" [{low:+.{digits}f}, {high:+.{digits}f}]"
+    return f"{sign * row.difference:+.{digits}f}{bounds}, {int(row.agree)} of {int(row.splits)}"
+
+
+# --- as text --------------------------------------------------------------------------------------
+
+
+def table_text(frame: pd.DataFrame) -> str:
+    """Table 1 on these data as Markdown, with the intervals of the scores that decide."""
+    deciding = [f"{LAST} rank-1", f"{LAST} mAP"]
+    columns = [*deciding, *SCORES, "both rank-1", "both mAP"]
+    table = means(frame, columns)
+    cells = table["mean"].map("{:.1f}".format)
+    bounds = table.low.map(" [{:.1f}, ".format) + table.high.map("{:.1f}]".format)
+    table["cell"] = cells.where(~table.score.isin(deciding) | table.low.isna(), cells + bounds)
+    keys = ["network", "setting", "persons", "splits"]
+    wide = table.pivot_table(
+        index=keys, columns="score", values="cell", aggfunc="first", sort=False
+    )
+    wide = wide[columns].reset_index().set_index("network")
+    note = (
+        f"In percent; camera {DIRECTION.replace('->', ' to ')}, in the last two columns both ways. "
+        "Means over the splits (how many is said) with 95 % intervals that allow for the persons "
+        f'that splits share. "{LAST}": the mean over the scores of the last ten epochs, which one '
+        "step does not decide."
+    )
+    return f"{markdown(wide)}\n\n{note}\n"
+
+
+def verdicts_text(frame: pd.DataFrame) -> str:
+    """The verdicts as two Markdown tables: scores, then distances within a person (claim 3)."""
+    table = verdicts(frame)
+    texts = []
+    for chosen in (table.claim != "3", table.claim == "3"):
+        part = table[chosen].dropna(axis=1, how="all")
+        if len(part):
+            texts.append(markdown(part.set_index("claim")))
+    return "\n\n".join(texts) + "\n"
+
+
+def write_report(folder: Path) -> list[Path]:
+    """Draw all tables and the picture from the records in `folder`/runs.
+
+    Returns:
+        The files: runs.csv, table.md, verdicts.md, and splits.pdf, .png and .alt.txt.
+    """
+    frame = read_records(folder / "runs")
+    plain = frame[frame.changed == ""]
+    names = {f"{LAST} rank-1": "rank-1", f"{LAST} mAP": "mAP"}
+    table = means(plain, list(names)).replace({"score": names})
+    picture = figures.split_scores(
+        plain[["network", "setting", *names]].rename(columns=names),
+        table,
+        "%, mean over the last ten epochs",
+    )
+    spoken = "; ".join(
+        f"{line['network']}, {line['setting']}: {line['score']} {line['mean']:.1f}"
+        for line in table.to_dict("records")
+    )
+    texts = {
+        "runs.csv": frame.round(3).to_csv(index=False),
+        "table.md": table_text(plain),
+        "verdicts.md": verdicts_text(plain),
+    }
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    alt = f"Scores of each setting on every split, with means and intervals. {spoken}."
+    return [*(folder / name for name in texts), *figures.save(picture, folder, "splits", alt)]

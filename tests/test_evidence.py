@@ -1,0 +1,182 @@
+"""Records of runs, and what is said of them: means, paired differences, verdicts."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from reid_lib.config import RunConfig
+from reid_lib.evidence import (
+    LAST,
+    collect_records,
+    difference,
+    means,
+    read_records,
+    record,
+    table_text,
+    verdict,
+    verdicts,
+    write_report,
+)
+from reid_lib.metrics import split_test
+from reid_lib.report import SCORES, agreement_by_angle
+from reid_lib.runs import FILES, RESULTS, Run, read_run
+
+REPOSITORY = Path(__file__).parent.parent
+WRITTEN = ("runs.csv", "table.md", "verdicts.md")
+
+
+def a_run(setting="set2", split=0, rank1=0.5, persons=6, **config) -> Run:
+    """A run that exists only in memory: random codes, all scores alike."""
+    run = Run(None)
+    scores = dict.fromkeys((*SCORES, "mAP_market", "mINP"), rank1)
+    directions = dict.fromkeys(("A->B", "B->A", "both"), scores)
+    given = {"row": setting, "setting": setting, "epochs": 15} | config
+    run.__dict__["config"] = RunConfig(split=split, **given)
+    run.__dict__["metrics"] = {
+        "protocol": "words",
+        "test": directions,
+        "train": directions,
+        "last_epochs": {"epochs": 1, "A->B": scores},
+    }
+    run.__dict__["manifest"] = {
+        "persons": {"train": persons, "test": persons},
+        "seconds": 1.0,
+        "device": "CPU",
+        "threads": 1,
+    }
+    run.__dict__["history"] = pd.DataFrame(
+        {"epoch": [1, 2], "seconds": [1.0, 1.0], "code_norm": [5.0, 7.0], "test_mAP": [np.nan, 0.5]}
+    )
+    rng = np.random.default_rng(split)
+    pids, camids, orientations = (
+        x.ravel() for x in np.meshgrid(range(persons), (1, 2), range(1, 9), indexing="ij")
+    )
+    codes = rng.standard_normal((len(pids), 4)) + 2 * rng.standard_normal((persons, 4))[pids]
+    run.__dict__["codes"] = {
+        "codes": codes,
+        "pids": pids,
+        "camids": camids,
+        "orientations": orientations,
+    }
+    return run
+
+
+def kept(folder: Path, runs: list[Run]) -> Path:
+    (folder / "runs").mkdir(parents=True)
+    for number, run in enumerate(runs):
+        (folder / "runs" / f"{number:03d}.json").write_text(json.dumps(record(run)))
+    return folder
+
+
+def several(setting, rank1s, **config):
+    return [a_run(setting, k, r, **config) for k, r in enumerate(rank1s)]
+
+
+def test_finished_runs_leave_records_and_failed_ones_none(tmp_path):
+    for split, failed in ((0, ""), (1, "it ran away")):
+        run = a_run("set2", split)
+        folder = tmp_path / "results" / f"split-{split}"
+        folder.mkdir(parents=True)
+        for name in (*FILES, *RESULTS):
+            (folder / name).touch()
+        manifest = run.manifest | ({"failed": failed} if failed else {})
+        (folder / "config.json").write_text(run.config.model_dump_json())
+        (folder / "metrics.json").write_text(json.dumps(run.metrics))
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+        run.history.to_csv(folder / "history.csv", index=False)
+        np.savez(folder / "codes.npz", **run.codes)
+    assert not read_run(tmp_path / "results" / "split-0").failed
+    (written,) = collect_records([tmp_path / "results"], tmp_path / "records")
+    content = json.loads(written.read_text())
+    assert content["config"]["setting"] == "set2"
+    assert content["history"]["last"] == {"epoch": 2.0, "code_norm": 7.0, "test_mAP": 0.5}
+    assert len(content["viewpoint"]["rank1"]) == 64
+    with pytest.raises(ValueError, match="no finished run"):
+        collect_records([tmp_path / "none"], tmp_path / "records")
+    with pytest.raises(ValueError, match="no record"):
+        read_records(tmp_path / "none")
+
+
+def test_a_record_keeps_how_near_a_persons_views_are(tmp_path):
+    run = a_run()
+    frame = read_records(kept(tmp_path, [run]) / "runs")
+    curve = agreement_by_angle(run).set_index("angle").value
+    for angle in (0, 45, 90, 135, 180):
+        assert frame[f"near_{angle}"][0] == pytest.approx(curve[angle], rel=1e-5)
+
+
+def test_a_record_names_the_choices_in_which_it_is_not_the_papers(tmp_path):
+    runs = [a_run(), a_run("set3", gamma=1e-7), a_run(centres="batch", seed=3, score_last=4)]
+    frame = read_records(kept(tmp_path, runs) / "runs").set_index("setting")
+    assert frame.loc["set3", "changed"] == "gamma=1e-07"
+    assert frame.loc["set2", "changed"].tolist() == ["", "centres=batch, persons_in_sums=batch"]
+
+
+def test_means_have_the_interval_of_overlapping_splits(tmp_path):
+    values = [0.5, 0.6, 0.7]
+    frame = read_records(kept(tmp_path, [*several("set2", values), a_run("set1")]) / "runs")
+    table = means(frame, ["mAP"]).set_index("setting")
+    assert table.loc["set2", "mean"] == pytest.approx(60)
+    # Student's t of two degrees of freedom, s = 10, and sqrt(1/3 + 1) where tests halve the data.
+    half = 4.302653 * 10 * np.sqrt(1 / 3 + 1)
+    assert table.loc["set2", "low"] == pytest.approx(60 - half, abs=1e-3)
+    assert table.loc["set2", "high"] == pytest.approx(60 + half, abs=1e-3)
+    assert table.loc["set1", "splits"] == 1 and np.isnan(table.loc["set1", "low"])
+    text = table_text(frame)
+    assert f"| set2 | 6/6 | 3 | 60.0 [{60 - half:.1f}, {60 + half:.1f}] |" in text
+    assert "| set1 | 6/6 | 1 | 50.0 | 50.0 |" in text
+
+
+def test_differences_are_paired_by_split(tmp_path):
+    runs = several("set2", [0.5, 0.7, 0.9]) + several("set1", [0.4, 0.65, 0.92, 0.1])
+    frame = read_records(kept(tmp_path, runs) / "runs")
+    better, worse = (frame[frame.setting == name] for name in ("set2", "set1"))
+    (line,) = difference(better, worse, ["mAP"]).to_dict("records")
+    assert (line["splits"], line["agree"]) == (3, 2)  # the fourth split has no partner
+    a, b = ([{"mAP": 100 * x} for x in values] for values in ([0.4, 0.65, 0.92], [0.5, 0.7, 0.9]))
+    wanted = split_test(a, b).loc["mAP"]
+    for name in ("difference", "low", "high", "p"):
+        assert line[name] == pytest.approx(wanted[name], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "bounds, words",
+    [
+        ([(1, 2), (0.5, 3)], "holds"),
+        ([(1, 2), (-0.5, 3)], "cannot be told"),
+        ([(1, 2), (-3, -0.5)], "does not hold"),
+        ([(np.nan, np.nan)], "cannot be told"),
+    ],
+)
+def test_a_verdict_needs_every_interval_on_one_side_of_zero(bounds, words):
+    assert verdict(pd.DataFrame(bounds, columns=["low", "high"])) == words
+
+
+def test_each_claim_is_judged_on_the_network_that_it_speaks_of(tmp_path):
+    runs = several("set1", [0.5, 0.51, 0.49]) + several("set2", [0.6, 0.61, 0.59])
+    runs += several("set3", [0.3, 0.31, 0.29]) + several("htri", [0.55, 0.2, 0.9])
+    runs += several("htri", [0.1, 0.1, 0.1], backbone="resnet50")
+    runs += several("set1", [0.5, 0.5, 0.5], backbone="mobilenet_v2")
+    runs += several("set2", [0.5, 0.5, 0.5], backbone="mobilenet_v2")
+    table = verdicts(read_records(kept(tmp_path, runs) / "runs"))
+    said = {(line.claim, line.contrast): line.verdict for line in table.itertuples()}
+    assert said["1", "set2 over set1"] == "holds"
+    assert said["1", "set3 over set2"] == "does not hold"
+    assert said["1", "set3 over htri"] == "cannot be told"
+    assert said["2", "resnet18 over resnet50, htri"] == "cannot be told"
+    assert said["4", "set2 over set1"] == "cannot be told"  # a difference of nothing at all
+    # The same codes throughout: no setting is nearer than another.
+    assert said["3", "set2 nearer than set1"] == "cannot be told"
+    scores = table.set_index(["claim", "contrast"])[f"{LAST} rank-1"]
+    assert scores["1", "set2 over set1"] == "+10.0 [+10.0, +10.0], 3 of 3"
+
+
+def test_the_committed_tables_are_those_of_the_committed_records(tmp_path):
+    folder = REPOSITORY / "figures" / "pku74"
+    (tmp_path / "runs").symlink_to(folder / "runs")
+    write_report(tmp_path)
+    for name in WRITTEN:  # else: reid records --out figures/pku74
+        assert (tmp_path / name).read_text() == (folder / name).read_text()
