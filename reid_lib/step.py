@@ -27,14 +27,27 @@ class Parts(NamedTuple):
     generator: torch.Generator
 
 
-def augmented(config: RunConfig, images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images (B, 3, H, W) uint8 to the network's inputs, float32, augmented as the config says."""
+def augmented(
+    config: RunConfig, images: Tensor, size: tuple[int, int], generator: torch.Generator
+) -> Tensor:
+    """Images to the network's inputs, augmented as the config says.
+
+    Args:
+        config: of the run.
+        images: (B, 3, *, *) uint8; for `crop: enlarge` they may be enlarged already.
+        size: height and width of the inputs.
+        generator: on the CPU.
+    Returns:
+        (B, 3, *size) float32.
+    """
     if config.flip:
         images = augment.flip(images, generator)
     if config.crop == "pad":
         images = augment.pad_and_crop(images, config.crop_pad, generator)
     elif config.crop == "enlarge":
-        images = augment.enlarge_and_crop(images, config.crop_enlarge, generator)
+        if images.shape[2:] == size:
+            images = augment.enlarge(images, config.crop_enlarge)
+        images = augment.crop(images, *size, generator)
     return augment.normalise(images).contiguous(memory_format=torch.channels_last)
 
 

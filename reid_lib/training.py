@@ -183,6 +183,7 @@ def fit(
     ):
         began = time.monotonic()
         state, parts = _start(folder, config, pixels, rows[0], labels, weights, progress)
+        source = _source(config, pixels, rows[0])
         reencode = functools.partial(encode, parts.net, pixels, rows[0], config.precision)
         step = stepper(config, parts, labels, reencode)
         before, latest, saved = state["seconds"], None, time.monotonic()
@@ -196,7 +197,7 @@ def fit(
             for epoch in bar:
                 begin = time.monotonic()
                 line = {"epoch": epoch, "lr": float(parts.optimiser.param_groups[0]["lr"])}
-                line |= _epoch(config, parts, step, pixels, rows[0], labels, state["history"])
+                line |= _epoch(config, parts, step, source, labels, state["history"])
                 parts.schedule.step()
                 if epoch > config.epochs - config.score_last:
                     codes = encode(parts.net, pixels, rows[1], config.precision)
@@ -332,16 +333,29 @@ def _build(config, pixels, rows, labels, weights) -> Parts:
     return Parts(net, optimiser, _schedule(optimiser, config), memory, generator)
 
 
-def _epoch(config, parts, step, pixels, rows, labels, history) -> dict[str, float]:
+def _source(config, pixels, rows) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    """Where batches come from: images, the rows of the training images, the network's input size.
+
+    What is enlarged before each crop is enlarged once, where there is room for it.
+    """
+    size = tuple(pixels.shape[2:])
+    if config.crop != "enlarge" or pixels.nbytes > PIXEL_BUDGET:
+        return pixels, rows, size
+    larger = augment.enlarge(pixels.index_select(0, rows), config.crop_enlarge)
+    return larger, torch.arange(len(rows), device=rows.device), size
+
+
+def _epoch(config, parts, step, source, labels, history) -> dict[str, float]:
     """One pass over the training images; the means of what `history.csv` records.
 
     The values of a step stay on the device; they are read back, and looked at, once an epoch.
     """
     parts.net.train()
+    images, rows, size = source
     steps = []
     for batch in _batches(config, labels, parts.generator):
-        images = pixels[rows[batch.to(rows.device, non_blocking=True)]].to(labels.device)
-        inputs = augmented(config, images, parts.generator)
+        chosen = images.index_select(0, rows[batch.to(rows.device, non_blocking=True)])
+        inputs = augmented(config, chosen.to(labels.device), size, parts.generator)
         values = step(inputs, batch.to(labels.device, non_blocking=True))
         steps.append(torch.stack(list(values.values())))
     frame = pd.DataFrame(torch.stack(steps).tolist(), columns=list(values))

@@ -305,3 +305,16 @@ def test_codes_that_are_not_known_are_left_out_of_their_persons_centre():
     centres = person_centres(codes, torch.tensor([0, 0, 0, 1]), 2)
     assert centres[0].tolist() == [2.0, 3.0]
     assert centres[1].isnan().all()
+
+
+@pytest.mark.parametrize("loss", GEOMETRIC)
+def test_single_precision_holds_far_from_the_origin(loss, case):
+    codes, labels, centres = case
+    expected = loss(codes, labels, centres)
+    far = loss(codes.float() + 1000, labels, centres.float() + 1000)
+    assert far.item() == pytest.approx(expected.item(), rel=1e-3)
+    near_twins = centres.clone()
+    near_twins[1] = centres[0] + 1e-3  # products of single precision would call them equal
+    expected = loss(codes, labels, near_twins)
+    found = loss(codes.float(), labels, near_twins.float())
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)

@@ -40,7 +40,7 @@ def test_from_pixels_to_losses_nothing_waits_for_the_device(reading):
             memory.labels, memory.persons, memory.codes = labels, 9, torch.zeros(72, net.width)
         images = torch.zeros(32, 3, 128, 48, dtype=torch.uint8)
         with torch.device("cpu"):  # where augmentation draws
-            inputs = step.augmented(config, images, torch.Generator())
+            inputs = step.augmented(config, images, (112, 40), torch.Generator())
         codes = net.backbone(inputs)
         terms = step._loss_terms(
             config, codes, net.classifier(codes), labels, torch.arange(32), memory, None
