@@ -13,17 +13,15 @@ a process of its own that holds the codes.
 import argparse
 import importlib.util
 import platform
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import scipy
 import torch
-from metrics import SIZES, Size, added_peak, clock, load, processor, simulate  # the script beside
+from metrics import SIZES, Size, added_peak, clock, load, processor, simulate, turns
 from threadpoolctl import threadpool_limits
 
 from reid_lib.reranking import rerank
@@ -74,13 +72,7 @@ def medians(
             f"the candidates' distances differ by {max(apart)}; no time means anything"
         )
     del results
-    seconds = {name: [] for name in candidates}
-    for _ in range(rounds):
-        for name, run in candidates.items():
-            start = time.perf_counter()
-            run(*data)
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}, float(max(apart))
+    return turns(candidates, data, rounds), float(max(apart))
 
 
 def in_process(folder: Path | None, name: str, key: str) -> float:

@@ -12,8 +12,6 @@ import contextlib
 import importlib.util
 import io
 import os
-import platform
-import re
 import statistics
 import tempfile
 import time
@@ -23,6 +21,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from metrics import processor  # the script beside
 from PIL import Image
 from pytorch_metric_learning import losses as peers
 from pytorch_metric_learning import miners
@@ -225,7 +224,7 @@ def codes(options, data: Path, folder: Path) -> list[str]:
     index = read_pku(data)
     _, test = split_persons(index, 0)
     pixels = load_pixels(index)
-    test_pixels = pixels[torch.from_numpy(test.index.to_numpy())]
+    test_pixels = pixels[torch.tensor(test.index)]
     ids = test.pid.to_numpy(), test.camid.to_numpy()
     rows = []
     for backbone in ("resnet18", "mobilenet_v2"):
@@ -303,12 +302,6 @@ def _terms(batch: int, rounds: int, persons: int = 57) -> list[str]:
     cells.append(f"{seconds['ours'] / seconds['triplet']:.2f} x")
     cells.append(f"{seconds['loops'] / seconds['ours']:,.0f} x")
     return [f"{batch:,} codes, 512 wide, {persons} persons", *cells]
-
-
-def processor() -> str:
-    info = Path("/proc/cpuinfo")
-    named = re.search(r"model name\s*: (.+)", info.read_text()) if info.exists() else None
-    return named[1] if named else platform.processor() or platform.machine()
 
 
 PARTS = {

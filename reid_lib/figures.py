@@ -10,8 +10,8 @@ is read by colour alone. Sizes are the paper's columns: 3.3 in for one, 6.9 in f
 
 from __future__ import annotations
 
+import functools
 import math
-import os
 import textwrap
 from bisect import bisect
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,6 +37,8 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import MaxNLocator, NullLocator, StrMethodFormatter, SymmetricalLogLocator
 from PIL import Image
 from scipy.spatial import ConvexHull, QhullError
+
+from reid_lib.runs import write_file, write_text
 
 SINGLE, DOUBLE = 3.3, 6.9  # inches: the paper's column and its two columns with the gutter
 SMALL = 7.0  # points: no text is smaller
@@ -1447,7 +1449,7 @@ def split_scores(scores: pd.DataFrame, means: pd.DataFrame, label: str) -> Figur
 @_style()
 def save(
     figure: Figure,
-    folder: str | os.PathLike,
+    folder: str | Path,
     name: str,
     alt: str,
     metadata: Mapping[str, str] | None = None,
@@ -1484,20 +1486,10 @@ def save(
         },
         "png": {"Title": name, "Description": alt, **pairs, "Software": None},
     }
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for suffix in ("pdf", "png", "alt.txt"):
-        path = folder / f"{name}.{suffix}"
-        aside = folder / f".{name}.{suffix}.{os.getpid()}.part"
-        try:
-            if suffix == "alt.txt":
-                aside.write_text(alt.strip() + "\n", encoding="utf-8")
-            else:
-                dpi = {"pdf": 300, "png": 200}[suffix]  # of the pictures inside the PDF
-                figure.savefig(aside, format=suffix, dpi=dpi, metadata=about[suffix])
-            aside.replace(path)
-        finally:
-            aside.unlink(missing_ok=True)
-        paths.append(path)
+    paths = [Path(folder) / f"{name}.{suffix}" for suffix in ("pdf", "png", "alt.txt")]
+    for path, dpi in zip(paths[:2], (300, 200), strict=True):  # of the pictures inside the PDF
+        kind = path.suffix[1:]
+        save = functools.partial(figure.savefig, format=kind, dpi=dpi, metadata=about[kind])
+        write_file(path, save)
+    write_text(paths[2], alt.strip() + "\n")
     return paths

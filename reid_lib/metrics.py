@@ -172,7 +172,7 @@ def sq_distances(q_codes: Codes, g_codes: Codes) -> Tensor:
     Raises:
         ValueError: not two-dimensional, empty, not finite, or of unequal D.
     """
-    q, g = _codes(q_codes, g_codes)
+    q, g = read_codes(q_codes, g_codes)
     mean = g.mean(0)
     q, q_sq, g_sq = _about(mean, q, g)
     sq = torch.addmm(g_sq, q, (g - mean).T, alpha=-2)
@@ -204,7 +204,7 @@ def evaluate(
             not whole numbers; no query with a match left; or an unmatched query where the
             protocol says "raise".
     """
-    q, g = _codes(q_codes, g_codes)
+    q, g = read_codes(q_codes, g_codes)
     ids = _Ids.read(q, g, q_pids, g_pids, q_camids, g_camids, q_names)
     pairs = _matched(_pairs(ids, protocol), ids, protocol)
     codes = _Centred.of(q, g, ids, protocol)
@@ -328,7 +328,7 @@ def viewpoint_grid(
     Raises:
         ValueError: as `evaluate`, or orientations of another length.
     """
-    q, g = _codes(q_codes, g_codes)
+    q, g = read_codes(q_codes, g_codes)
     ids = _Ids.read(q, g, q_pids, g_pids, q_camids, g_camids, None)
     q_views = _ids(q_orientations, len(q), "q_orientations")
     g_views = _ids(g_orientations, len(g), "g_orientations")
@@ -387,7 +387,7 @@ def rank_gallery(
         ValueError: as `evaluate`; a query without a match is no error here.
     """
     q_code = torch.as_tensor(q_code)
-    q, g = _codes(q_code[None] if q_code.ndim == 1 else q_code, g_codes)
+    q, g = read_codes(q_code[None] if q_code.ndim == 1 else q_code, g_codes)
     if len(q) != 1:
         raise ValueError(f"q_code holds {len(q)} codes; rank_gallery takes one.")
     ids = _Ids.read(q, g, [q_pid], g_pids, [q_camid], g_camids, None)
@@ -433,7 +433,8 @@ def _code(codes: Codes, name: str) -> Tensor:
     return codes
 
 
-def _codes(q_codes: Codes, g_codes: Codes) -> tuple[Tensor, Tensor]:
+def read_codes(q_codes: Codes, g_codes: Codes) -> tuple[Tensor, Tensor]:
+    """Both sides as real (N, D) tensors of one type and device; ValueError where they are not."""
     q, g = _code(q_codes, "q_codes"), _code(g_codes, "g_codes")
     if q.shape[1] != g.shape[1]:
         raise ValueError(
@@ -446,8 +447,8 @@ def _codes(q_codes: Codes, g_codes: Codes) -> tuple[Tensor, Tensor]:
     return q.to(dtype), g.to(dtype)
 
 
-def _refuse(codes: Tensor, name: str) -> None:
-    """Say why the squared lengths of these codes are not finite, if it is these codes' fault."""
+def refuse_unusable(codes: Tensor, name: str) -> None:
+    """ValueError if squared distances of these codes may not be finite; it says which and why."""
     rows = torch.nonzero(~torch.isfinite(codes).all(1)).flatten().tolist()
     if rows:
         value = codes[rows[0]][~torch.isfinite(codes[rows[0]])][0].item()
@@ -456,7 +457,7 @@ def _refuse(codes: Tensor, name: str) -> None:
             f"({value}); such a code has no distance to anything."
         )
     largest = codes.abs().max().item()
-    if largest**2 * codes.shape[1] * 4 > torch.finfo(codes.dtype).max:
+    if largest**2 * codes.shape[1] * 16 > torch.finfo(codes.dtype).max:
         raise ValueError(
             f"{name} reaches {largest:.3g}, too large to be squared in {codes.dtype}; scale the "
             "codes down or pass float64."
@@ -470,8 +471,8 @@ def _about(mean: Tensor, q: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     g_sq = torch.cat([torch.linalg.vector_norm(part - mean, dim=1) for part in g.split(_WIDTH)])
     g_sq.square_()
     if not torch.isfinite(q_sq.sum() + g_sq.sum()):
-        _refuse(q, "q_codes")
-        _refuse(g, "g_codes")
+        refuse_unusable(q, "q_codes")
+        refuse_unusable(g, "g_codes")
     return centred, q_sq, g_sq
 
 

@@ -11,6 +11,8 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from reid_lib.metrics import read_codes, refuse_unusable
+
 _BLOCK = 2**21  # distances held at once
 _STEPS = 2**18  # of what needs several numbers each, and is best kept in the cache
 
@@ -82,44 +84,10 @@ def rerank(
 
 def _both(q_codes: np.ndarray | Tensor, g_codes: np.ndarray | Tensor) -> Tensor:
     """(Q + G, D): queries, then gallery."""
-    sides = []
-    for codes, name in ((q_codes, "q_codes"), (g_codes, "g_codes")):
-        if not isinstance(codes, Tensor):
-            codes = torch.from_numpy(np.require(codes, requirements=("C", "W")))
-        codes = codes.detach()
-        if codes.ndim != 2:
-            raise ValueError(
-                f"{name} has shape {tuple(codes.shape)}; expected (images, dimensions)."
-            )
-        if not all(codes.shape):
-            raise ValueError(f"{name} is empty, of shape {tuple(codes.shape)}.")
-        if codes.is_complex():
-            raise ValueError(f"{name} is of type {codes.dtype}; expected real numbers.")
-        sides.append(codes if codes.dtype == torch.float64 else codes.float())
-    q, g = sides
-    if q.shape[1] != g.shape[1]:
-        raise ValueError(
-            f"q_codes has {q.shape[1]} dimensions and g_codes {g.shape[1]}; both must come from "
-            "one network."
-        )
-    if q.device != g.device:
-        raise ValueError(f"q_codes is on {q.device} and g_codes on {g.device}; move one of them.")
+    q, g = read_codes(q_codes, g_codes)
     for codes, name in ((q, "q_codes"), (g, "g_codes")):
-        rows = torch.nonzero(~torch.isfinite(codes.sum(1))).flatten()
-        rows = rows[~torch.isfinite(codes[rows]).all(1)].tolist()
-        if rows:
-            value = codes[rows[0]][~torch.isfinite(codes[rows[0]])][0].item()
-            raise ValueError(
-                f"{name}: {len(rows)} of {len(codes)} codes are not finite, the first in row "
-                f"{rows[0]} ({value}); such a code has no distance to anything."
-            )
-        low, high = (value.item() for value in torch.aminmax(codes))
-        largest = max(-low, high)
-        if 16 * largest**2 * codes.shape[1] > torch.finfo(codes.dtype).max:
-            raise ValueError(
-                f"{name} reaches {largest:.3g}, too large to be squared in {codes.dtype}; scale "
-                "the codes down or pass float64."
-            )
+        if not torch.isfinite((4 * torch.linalg.vector_norm(codes, dim=1)).square()).all():
+            refuse_unusable(codes, name)
     return torch.cat([q, g])
 
 
