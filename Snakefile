@@ -2,6 +2,7 @@
 # `make reproduce` calls it; what is done is not done again, and a changed module reruns only what
 # depends on it: each rule lists the modules that decide its result.
 import hashlib
+import shutil
 from pathlib import Path
 
 from reid_lib.config import Embedded, load_preset
@@ -92,7 +93,7 @@ rule resolve:
 rule train:
     input:
         code("augment", "config", "dataset", "losses", "metrics", "model", "reranking"),
-        code("runs", "training"),
+        code("runs", "step", "training"),
         configs=f"{RESULTS}/configs.json",
         notebook=HERE / "notebooks" / "03_train.ipynb",
     output:
@@ -103,7 +104,10 @@ rule train:
         f"{RESULTS}/{{row}}/split-{{split}}/train.ipynb",
     benchmark:
         f"{RESULTS}/seconds/train-{{row}}-split-{{split}}.tsv"
-    threads: workflow.cores or 1  # one at a time
+    # Two trainings of one thread each are done sooner than one after the other with two threads.
+    threads: max(1, (workflow.cores or 1) // len(RUNS))
+    resources:
+        card=1 if shutil.which("nvidia-smi") else 0,
     shell:
         execute(row="{wildcards.row}", split="{wildcards.split}", progress="lines")
 

@@ -182,15 +182,32 @@ def epochs(options, data: Path, folder: Path) -> list[str]:
         config, _ = resolve(preset, "r", 0, index)
         step = bare_step(backbone, config.precision)
         count = len(split_persons(index, 0)[0]) // BATCH
-        bare = medians({"step": step}, 20)["step"]
+        before = medians({"step": step}, 20)["step"]
         place = folder / f"{backbone}-{setting}"
         history = fit(config, index, pixels, place, progress="none").history
-        bare = statistics.median([bare, medians({"step": step}, 20)["step"]])
+        bare = (before + medians({"step": step}, 20)["step"]) / 2
         epoch = history.seconds[1:-1].median()  # the first warms up, the last is scored
         cells = [config.precision, f"{1000 * bare:.0f} ms", f"{1000 * epoch / count:.0f} ms"]
         rows.append([f"{backbone}, {setting}", *cells, f"{epoch / (count * bare):.2f}"])
     head = ["`fit`", "precision: auto took", "bare step", "step within an epoch", "ratio"]
     return table(head, rows)
+
+
+def run(options, data: Path, folder: Path) -> list[str]:
+    """A whole run of 40 epochs, its start, scores and files included, beside as many bare steps."""
+    index = read_pku(data)
+    row = {"row": "r", "setting": "set2", "backbone": "mobilenet_v2", "start": "random"}
+    row = RunConfig(**row, epochs=40, precision="fp32")
+    config, _ = resolve(Preset(name="b", title="b", data=data, rows=(row,)), "r", 0, index)
+    step = bare_step("mobilenet_v2", "fp32")
+    pixels = load_pixels(index)
+    before = medians({"step": step}, 40)["step"]
+    seconds = fit(config, index, pixels, folder / "run", progress="none").manifest["seconds"]
+    bare = (before + medians({"step": step}, 40)["step"]) / 2
+    count = config.epochs * (len(split_persons(index, 0)[0]) // BATCH)
+    head = ["mobilenet_v2, set2, 40 epochs", "steps", "bare steps", "the run", "ratio"]
+    cells = [f"{count * bare:.0f} s", f"{seconds:.0f} s", f"{seconds / (count * bare):.2f}"]
+    return table(head, [[f"{len(index)} images", str(count), *cells]])
 
 
 def graphs(options, data: Path, folder: Path) -> list[str]:
@@ -308,6 +325,7 @@ PARTS = {
     "batches": batches,
     "steps": steps,
     "epochs": epochs,
+    "run": run,
     "graphs": graphs,
     "codes": codes,
     "losses": terms,

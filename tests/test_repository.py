@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from reid_lib.report import refresh_readme
+from reid_lib.training import CODE
 
 BIN = Path(sys.executable).parent
 LOCK = (REPOSITORY / "requirements.lock").read_text()
@@ -113,6 +114,14 @@ def test_no_committed_text_names_a_path_of_one_machine():
         if path.suffix in {".py", ".md", ".ipynb", ".yaml", ".yml", ".toml", ".json", ".csv", ""}:
             for line in path.read_text(errors="ignore").splitlines():
                 assert not wrong.search(line), f"{path.name}: {line[:100]}"
+
+
+def test_a_training_is_done_again_when_any_module_that_decides_it_changes():
+    rule = (
+        (REPOSITORY / "Snakefile").read_text().partition("rule train:")[2].partition("output:")[0]
+    )
+    listed = set(re.findall(r'"(\w+)"', " ".join(re.findall(r"code\((.*?)\)", rule))))
+    assert listed == {*CODE, "runs"}
 
 
 def test_no_module_is_a_drawer_for_everything():
