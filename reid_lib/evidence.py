@@ -186,6 +186,31 @@ def difference(better: pd.DataFrame, worse: pd.DataFrame, columns: list[str]) ->
     return table.assign(splits=len(common), agree=(gains > 0).sum())
 
 
+def effects(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """What each open choice changes, beside the default reading of the same setting.
+
+    Args:
+        frame: as `read_records` returns it.
+        columns: which scores.
+    Returns:
+        A row a network, setting, choice (what `changed` says) and score: splits, difference, low,
+        high, p, agree as `difference` has them; the largest effects first.
+    """
+    lines = []
+    for (network, setting), part in frame.groupby(["network", "setting"], sort=False):
+        plain = part[part.changed == ""]
+        for choice, chosen in part[part.changed != ""].groupby("changed", sort=False):
+            if plain.empty:
+                continue
+            table = difference(chosen, plain, columns).rename_axis("score").reset_index()
+            lines.append(table.assign(network=network, setting=setting, choice=choice))
+    if not lines:
+        raise ValueError("no record differs from the default reading in an open choice")
+    table = pd.concat(lines, ignore_index=True)
+    size = table.difference.abs().groupby([table.network, table.choice]).transform("max")
+    return table.iloc[np.lexsort((table.setting, -size, table.network))].reset_index(drop=True)
+
+
 def verdict(table: pd.DataFrame) -> str:
     """What intervals of differences allow to say of "better": above zero, below it, or neither."""
     if (table.low > 0).all():

@@ -1443,6 +1443,57 @@ def split_scores(scores: pd.DataFrame, means: pd.DataFrame, label: str) -> Figur
     return _finished(figure)
 
 
+@_style()
+def effects(table: pd.DataFrame, label: str) -> Figure:
+    """Show what each choice changes, with intervals: a panel a score, the largest effects on top.
+
+    Args:
+        table: a line a choice, setting and score: `choice`, `setting`, `score`, `difference`, and
+            `low` and `high`, the ends of its interval (NaN for none).
+        label: what a difference is, with its unit.
+    Returns:
+        A figure two columns wide.
+    Raises:
+        ValueError: no line, or a column is missing.
+    """
+    _not_empty(table, "table")
+    _columns(table, ("choice", "setting", "score", "difference", "low", "high"), "table")
+    choices, settings, scores = (
+        list(dict.fromkeys(table[name])) for name in ("choice", "setting", "score")
+    )
+    settings = sorted(settings)
+    looks = _looks(settings)
+    figure, grid = plt.subplots(
+        1,
+        len(scores),
+        figsize=(DOUBLE, 0.9 + 0.12 * (len(settings) + 1) * len(choices)),
+        squeeze=False,
+        sharey=True,
+        layout="constrained",
+    )
+    for axes, score in zip(grid[0], scores, strict=True):
+        axes.axvline(0, color=GREY, lw=0.8)
+        for line in table[table["score"] == score].to_dict("records"):
+            colour, marker, _ = looks[line["setting"]]
+            shift = settings.index(line["setting"]) - (len(settings) - 1) / 2
+            y = choices.index(line["choice"]) + 0.22 * shift
+            axes.hlines(y, line["low"], line["high"], color=colour, lw=1.3)
+            axes.plot(line["difference"], y, color=colour, marker=marker, gid=line["choice"])
+        axes.set_xlabel(f"{score}: {label}", parse_math=False)
+        names = [_shortened(choice, 1.9) for choice in choices]
+        axes.set_yticks(range(len(choices)), names, parse_math=False)
+        axes.set_ylim(len(choices) - 0.5, -0.5)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(True, axis="x")
+        axes.grid(False, axis="y")
+    handles = {
+        name: Line2D([], [], color=colour, marker=marker, lw=1.3)
+        for name, (colour, marker, _) in looks.items()
+    }
+    _legend(figure, handles)
+    return _finished(figure)
+
+
 # --- files ----------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from reid_lib.evidence import (
     LAST,
     collect_records,
     difference,
+    effects,
     means,
     read_records,
     record,
@@ -172,6 +173,18 @@ def test_each_claim_is_judged_on_the_network_that_it_speaks_of(tmp_path):
     assert said["3", "set2 nearer than set1"] == "cannot be told"
     scores = table.set_index(["claim", "contrast"])[f"{LAST} rank-1"]
     assert scores["1", "set2 over set1"] == "+10.0 [+10.0, +10.0], 3 of 3"
+
+
+def test_an_effect_is_paired_with_the_default_reading_of_its_setting(tmp_path):
+    runs = several("set2", [0.5, 0.6]) + several("set2", [0.4, 0.45], centres="batch")
+    runs += several("set3", [0.3, 0.3]) + several("set3", [0.5, 0.5], gamma=1e-7)
+    table = effects(read_records(kept(tmp_path, runs) / "runs"), ["mAP"])
+    assert table.setting.tolist() == ["set3", "set2"]  # the larger effect first
+    assert table.choice.tolist() == ["gamma=1e-07", "centres=batch, persons_in_sums=batch"]
+    assert table.difference.tolist() == pytest.approx([20, -12.5])
+    assert table.agree.tolist() == [2, 0]
+    with pytest.raises(ValueError, match="default reading"):
+        effects(read_records(kept(tmp_path / "plain", [a_run()]) / "runs"), ["mAP"])
 
 
 def test_the_committed_tables_are_those_of_the_committed_records(tmp_path):

@@ -147,6 +147,15 @@ def splits_of(networks, settings=("htri", "set1", "set2", "set3")):
     return scores, means.assign(low=means["mean"] - 4, high=means["mean"] + 4)
 
 
+def effects_of(choices, settings=("set1", "set2", "set3")):
+    table = pd.DataFrame(
+        [(c, s, n) for n in ("rank-1", "mAP") for c in choices for s in settings],
+        columns=["choice", "setting", "score"],
+    )
+    table["difference"] = np.linspace(-9, 5, len(table))
+    return table.assign(low=table.difference - 2, high=table.difference + 2)
+
+
 DRAWINGS = {
     "person_sheet": lambda: figures.person_sheet(noise(2, 8), "person 3"),
     "split_counts": lambda: figures.split_counts(an_index(), range(1, 7), range(7, 11)),
@@ -181,6 +190,7 @@ DRAWINGS = {
     ),
     "score_bars": lambda: figures.score_bars(a_table(), a_table() - 5),
     "split_scores": lambda: figures.split_scores(*splits_of(["resnet18", "resnet50"]), "%"),
+    "effects": lambda: figures.effects(effects_of(["gamma=1e-07", "crop=none"]), "points"),
 }
 
 HOSTILE_DRAWINGS = {
@@ -203,6 +213,7 @@ HOSTILE_DRAWINGS = {
     ),
     "score_bars": lambda: figures.score_bars(a_table(HOSTILE).rename(columns={"mAP": "$x$"})),
     "split_scores": lambda: figures.split_scores(*splits_of(HOSTILE[:2], HOSTILE), "$x$"),
+    "effects": lambda: figures.effects(effects_of(HOSTILE, HOSTILE[:3]), "$x$"),
     "split_counts": lambda: figures.split_counts(an_index(HOSTILE), HOSTILE[:2], HOSTILE[2:]),
 }
 
@@ -646,6 +657,17 @@ def test_every_split_is_a_mark_and_every_mean_has_its_interval():
     assert drawn == wanted["mean"].to_dict()
     ends = [tuple(part[:, 0]) for c in rank1.collections for part in c.get_segments()]
     assert ends == list(zip(wanted.low, wanted.high, strict=True))
+
+
+def test_each_effect_stands_at_its_difference_with_its_interval():
+    table = effects_of(["gamma=1e-07", "crop=none"])
+    rank1, mean_ap = figures.effects(table, "points").axes
+    for axes, score in ((rank1, "rank-1"), (mean_ap, "mAP")):
+        wanted = table[table["score"] == score]
+        drawn = [line for line in axes.lines if line.get_gid() in set(table.choice)]
+        assert [line.get_xdata()[0] for line in drawn] == wanted.difference.tolist()
+        ends = [tuple(part[:, 0]) for c in axes.collections for part in c.get_segments()]
+        assert ends == list(zip(wanted.low, wanted.high, strict=True))
 
 
 # --- wrong input ----------------------------------------------------------------------------------

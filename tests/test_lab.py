@@ -129,3 +129,32 @@ def test_run_all_in_a_fresh_lab_ends_without_an_error_and_shows_its_figures(brow
     finally:
         page.evaluate("jupyterapp.serviceManager.sessions.shutdownAll()")
         page.close()
+
+
+def test_another_query_shows_another_ranking(browser, lab):
+    page, _ = run_all(browser, lab, "06_ranking")
+    try:
+        menu = page.locator(".widget-dropdown", has_text="query").locator("select")
+        for _ in range(120):  # cells outside the window are not in the document
+            if menu.count() and menu.is_visible():
+                break
+            page.mouse.move(800, 600)
+            page.mouse.wheel(0, 500)
+            page.wait_for_timeout(200)
+        ranked = page.locator(".ranked-galleries").last.locator("li")
+
+        def shown():
+            return ranked.evaluate_all("all => all.map(li => [li.dataset.kind, li.dataset.name])")
+
+        before = shown()
+        assert {kind for kind, _ in before} >= {"query", "match"} or len(before) > 5
+        menu.select_option(index=5)
+        page.wait_for_timeout(1000)
+        after = shown()
+        assert len(after) == len(before) and after != before
+        menu.select_option(index=0)  # and back
+        page.wait_for_timeout(1000)
+        assert shown() == before
+    finally:
+        page.evaluate("jupyterapp.serviceManager.sessions.shutdownAll()")
+        page.close()
