@@ -34,7 +34,7 @@ from reid_lib.dataset import load_pixels, read_pku, split_persons
 from reid_lib.metrics import evaluate_cameras
 from reid_lib.runs import write_text
 from reid_lib.synthetic import write_dataset
-from reid_lib.training import encode, fit, resolve
+from reid_lib.training import encode, fit, keep_memory, resolve
 
 BATCH, HEIGHT, WIDTH = 32, 128, 48
 
@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="write the tables here too")
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
     options = parser.parse_args()
+    keep_memory()  # as `fit` does, for all that is compared
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
     lines = [f"{device}, {torch.get_num_threads()} threads; torch {torch.__version__}.", ""]
     with tempfile.TemporaryDirectory() as folder:
