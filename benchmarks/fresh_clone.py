@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-COMMANDS = (("make setup", 0), ("make test", 1), ("make reproduce", 36))  # and lines worth keeping
+COMMANDS = (("make setup", 0), ("make test", 1), ("make reproduce", 0))  # and lines worth keeping
 
 
 def main() -> None:
