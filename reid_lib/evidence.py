@@ -13,7 +13,7 @@ import pandas as pd
 from reid_lib import figures
 from reid_lib.config import RunConfig
 from reid_lib.metrics import split_test, viewpoint_grid
-from reid_lib.report import SCORES, START, markdown
+from reid_lib.report import SCORES, START, markdown, view_angle
 from reid_lib.runs import Run, read_run, write_json, write_text
 
 DIRECTION = "A->B"
@@ -135,8 +135,7 @@ def _changed(config: dict) -> str:
 
 def _near(grid: dict) -> dict[str, float]:
     frame = pd.DataFrame(grid).astype(float)
-    turn = (frame.gallery_orientation - frame.query_orientation).abs()
-    angle = 45 * np.minimum(turn, 8 - turn)
+    angle = view_angle(frame.query_orientation, frame.gallery_orientation)
     near = frame.same_distance.groupby(angle).mean() / frame.other_distance.mean()
     return {f"near_{int(degrees)}": value for degrees, value in near.items()}
 
@@ -245,10 +244,9 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
         line |= {"splits": int(table.splits.iloc[0])} | shown | {"verdict": verdict(table)}
         lines.append(line)
 
-    paper = frame.backbone.isin(["resnet18", "resnet50"])
     for network, part in frame.groupby("network", sort=False):
         rows = {name: part[part.setting == name] for name in SETTINGS}
-        claim = "1" if paper[part.index[0]] and part.backbone.iloc[0] == "resnet18" else "4"
+        claim = "1" if part.backbone.iloc[0] == "resnet18" else "4"
         for better, worse in CONTRASTS:
             add(claim, network, f"{better} over {worse}", rows[better], rows[worse], scores)
     small, large = (

@@ -77,6 +77,12 @@ def table_texts(table: pd.DataFrame, note: str) -> dict[str, str]:
     }
 
 
+def view_angle(one, other):
+    """Degrees between orientations, 1 to 8 around the person: 0, 45, ..., 180; arrays or series."""
+    turn = np.abs(one - other)
+    return 45 * np.minimum(turn, 8 - turn)
+
+
 def agreement_by_angle(run: Run, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
     """How far apart a person's codes lie, by the angle between the two views (claim 3).
 
@@ -95,8 +101,8 @@ def agreement_by_angle(run: Run, draws: int = 2000, seed: int = 0) -> pd.DataFra
     pids = np.unique(part["pids"])
     dist = cdist(part["codes"][first], part["codes"][~first])
     same = part["pids"][first][:, None] == part["pids"][~first][None, :]
-    turn = np.abs(part["orientations"][first][:, None] - part["orientations"][~first][None, :])
-    angle = 45 * np.minimum(turn, 8 - turn)
+    views = part["orientations"]
+    angle = view_angle(views[first][:, None], views[~first][None, :])
     unit = dist[~same].mean()
     owner = np.searchsorted(pids, part["pids"][first])
     drawn = np.random.default_rng(seed).integers(len(pids), size=(draws, len(pids)))
@@ -119,8 +125,7 @@ def viewpoint_table(grids: pd.DataFrame) -> str:
     Returns:
         A Markdown table, a line a row of Table 1, in percent; below it the pairs that fail most.
     """
-    turn = (grids.gallery_orientation - grids.query_orientation).abs()
-    angle = 45 * np.minimum(turn, 8 - turn)
+    angle = view_angle(grids.query_orientation, grids.gallery_orientation)
     by_angle = (
         grids.assign(angle=angle).groupby(["row", "angle"], sort=False).rank1.mean().unstack()
     )
