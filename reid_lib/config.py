@@ -55,8 +55,12 @@ class RunConfig(_Frozen):
     row: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     setting: Literal["htri", "set1", "set2", "set3"]
     backbone: str = "resnet18"
+    neck: Literal["none", "batchnorm"] = "none"
     start: Literal["imagenet", "random", "file"] = "imagenet"
     split: int = Field(0, ge=0)
+    validation: bool = Field(
+        False, description="hold out a third of the training persons and score these instead"
+    )
     seed: int = Field(0, ge=0)
 
     epochs: int = Field(300, ge=1)
@@ -68,11 +72,13 @@ class RunConfig(_Frozen):
     beta: float = Field(ge=0)
     gamma: float = Field(ge=0)
     sr_reduction: Literal["mean", "sum"] = "mean"
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    scatter: Literal["sum", "log", "unit"] = "sum"
     centres: Literal["memory", "batch", "all"] = "memory"
     centres_gradient: bool = False
     persons_in_sums: Literal["all", "batch"]
     memory_start: Literal["encoded", "empty"] = "encoded"
-    memory_update: Literal["before", "after"] = "before"
+    memory_update: Literal["before", "after", "epoch"] = "before"
 
     margin: float = Field(0.3, ge=0)
     triplet_distance: Literal["euclidean", "squared"] = "euclidean"
@@ -125,6 +131,11 @@ class RunConfig(_Frozen):
             )
         if self.centres_gradient and self.centres != "batch":
             raise ValueError("a gradient reaches the centres only where they come from the batch")
+        if self.memory_update == "epoch" and self.memory_start == "empty":
+            raise ValueError(
+                "memory_update: epoch encodes all images before the first step, so memory_start "
+                "cannot be empty"
+            )
         if self.score_last > self.epochs:
             raise ValueError(f"score_last is {self.score_last}, but there are {self.epochs} epochs")
         return self

@@ -170,7 +170,9 @@ def _sha256(path: str, size: int, changed: int) -> str:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
-def split_persons(index: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+def split_persons(
+    index: pd.DataFrame, seed: int = 0, validation: bool = False
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Divide the persons at random into two halves, to train and to test.
 
     The order is that of SHA-256("seed/pid"): a function of the ids and the seed alone, the same
@@ -179,14 +181,20 @@ def split_persons(index: pd.DataFrame, seed: int = 0) -> tuple[pd.DataFrame, pd.
     Args:
         index: an index with at least two persons.
         seed: which split.
+        validation: leave the test half out and set a third of the training half apart instead, so
+            that a recipe can be chosen on persons who are not the test's.
     Returns:
         (train, test), each sorted as the index is, with its row labels kept.
     Raises:
         ValueError: fewer than two persons.
     """
-    train_pids, _ = split_pids(index.pid.unique(), seed)
-    chosen = index.pid.isin(train_pids)
-    return index[chosen], index[~chosen]
+    sides = split_pids(index.pid.unique(), seed)
+    if validation:
+        order = _shuffled(sides[0], seed)
+        cut = len(order) - len(order) // 3
+        sides = order[:cut], order[cut:]
+    train, test = (index[index.pid.isin(side)] for side in sides)
+    return train, test
 
 
 def split_pids(pids, seed: int) -> tuple[list[int], list[int]]:
@@ -194,9 +202,13 @@ def split_pids(pids, seed: int) -> tuple[list[int], list[int]]:
     pids = sorted({int(pid) for pid in pids})
     if len(pids) < 2:
         raise ValueError(f"{len(pids)} persons; a split needs at least two")
-    shuffled = sorted(pids, key=lambda pid: hashlib.sha256(f"{seed}/{pid}".encode()).digest())
+    shuffled = _shuffled(pids, seed)
     half = len(pids) // 2
     return sorted(shuffled[:half]), sorted(shuffled[half:])
+
+
+def _shuffled(pids: list[int], seed: int) -> list[int]:
+    return sorted(pids, key=lambda pid: hashlib.sha256(f"{seed}/{pid}".encode()).digest())
 
 
 def load_pixels(

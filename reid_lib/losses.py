@@ -12,7 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def classification_loss(logits: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
+def classification_loss(
+    logits: Tensor, labels: Tensor, reduction: str = "mean", smoothing: float = 0.0
+) -> Tensor:
     """Softmax cross-entropy (Eq. 1), the only finite reading of KL with a one-hot label.
 
         L_SR = KL(label || posterior) = -log posterior[label]
@@ -21,6 +23,8 @@ def classification_loss(logits: Tensor, labels: Tensor, reduction: str = "mean")
         logits: (B, P) float, one score a training person.
         labels: (B,) int in [0, P).
         reduction: "mean" or "sum" over the batch; the paper leaves it open.
+        smoothing: how much of each label is spread evenly over all persons (Szegedy et al. 2016);
+            the paper has none.
     Returns:
         A scalar.
     Raises:
@@ -30,7 +34,7 @@ def classification_loss(logits: Tensor, labels: Tensor, reduction: str = "mean")
     _check_rows(labels, logits.shape[1], "classes")
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is {reduction!r}; expected 'mean' or 'sum'")
-    return F.cross_entropy(logits, labels, reduction=reduction)
+    return F.cross_entropy(logits, labels, reduction=reduction, label_smoothing=smoothing)
 
 
 def compact_loss(codes: Tensor, labels: Tensor, centres: Tensor) -> Tensor:
@@ -55,21 +59,32 @@ def compact_loss(codes: Tensor, labels: Tensor, centres: Tensor) -> Tensor:
     return 0.5 * F.relu(sq_dist - sq_radius).sum()
 
 
-def scatter_loss(codes: Tensor, labels: Tensor, centres: Tensor) -> Tensor:
+def scatter_loss(codes: Tensor, labels: Tensor, centres: Tensor, form: str = "sum") -> Tensor:
     """Sum the squared distances from each code to every other person's centre (Eq. 3).
 
         L_SL = 1/2 sum_{p,i} sum_{j != p} ||I_{p,i} - Ī_j||^2
+
+    Eq. 4 subtracts it, so codes twice as long are rewarded, and pushed, ever more.  Two forms of
+    the same idea, not the paper's, do not depend on the codes' length:
+
+        "log":  log L_SL, whose gradient becomes weaker as the codes grow;
+        "unit": L_SL of codes and centres divided by their norms, where only directions count.
 
     Args:
         codes: (B, D) float, the inherent codes I.
         labels: (B,) int, the row of `centres` that each code belongs to.
         centres: (P, D) float, P >= 2; a gradient flows into them if they carry one.
+        form: "sum" is Eq. 3; "log" or "unit" as above.
     Returns:
         A scalar, summed (not averaged) over the batch; Eq. 4 subtracts it.
     Raises:
-        ValueError: shapes disagree, a label has no centre, or P < 2.
+        ValueError: shapes disagree, a label has no centre, P < 2, or an unknown form.
     """
     _check_centres(codes, labels, centres)
+    if form not in ("sum", "log", "unit"):
+        raise ValueError(f"form is {form!r}; expected 'sum', 'log' or 'unit'")
+    if form == "unit":
+        codes, centres = F.normalize(codes, dim=1), F.normalize(centres, dim=1)
     centres, known = _known(centres)
     # With m_p the mean of the n_p other centres, no code needs its distance to each of them:
     #     sum_{j != p} ||I - Ī_j||^2 = n_p ||I - m_p||^2 + sum_{j != p} ||Ī_j - m_p||^2.
@@ -78,7 +93,8 @@ def scatter_loss(codes: Tensor, labels: Tensor, centres: Tensor) -> Tensor:
     middle = (others.to(centres.dtype) @ centres) / n.clamp(min=1)[:, None]
     spread = _sq_distances(middle, centres).where(others, 0).sum(1).to(codes.dtype)
     sums = n[labels] * (codes - middle[labels]).square().sum(1) + spread[labels]
-    return 0.5 * sums.where(known[labels], 0).sum()
+    l_sl = 0.5 * sums.where(known[labels], 0).sum()
+    return l_sl.log() if form == "log" else l_sl
 
 
 def total_loss(l_sr: Tensor, l_cl: Tensor, l_sl: Tensor, beta: float, gamma: float) -> Tensor:

@@ -22,22 +22,30 @@ class ReIDNet(nn.Module):
         backbone: the name of a torchvision classification model that pools globally.
         persons: P, how many persons the classifier tells apart.
         seed: of the random initial weights; global random state is left as it was.
+        neck: "none", or "batchnorm" between code and classifier (Luo et al. 2019): losses on codes
+            act before it, codes are compared after it.
     Raises:
         ValueError: torchvision has no such model, or it has no global average pooling.
     """
 
-    def __init__(self, backbone: str, persons: int, seed: int = 0):
+    def __init__(self, backbone: str, persons: int, seed: int = 0, neck: str = "none"):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.backbone = _headless(backbone)
             self.width = _output(self.backbone, backbone)[1]
+            self.neck = nn.BatchNorm1d(self.width) if neck == "batchnorm" else nn.Identity()
             self.classifier = nn.Linear(self.width, persons)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) float to codes (B, D) and logits (B, P)."""
         codes = self.backbone(images)
-        return codes, self.classifier(codes)
+        return codes, self.classifier(self.neck(codes))
+
+    @torch.no_grad()
+    def compared(self, codes: Tensor) -> Tensor:
+        """(N, D) codes to those that distances are measured between: after the neck, if any."""
+        return copy.deepcopy(self.neck).eval()(codes)
 
 
 def find_weights(backbone: str, weights: Path | None) -> Path:

@@ -74,7 +74,7 @@ def _step(config, parts, labels, reencode, inputs, batch) -> dict[str, Tensor]:
     with torch.autocast(inputs.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         codes = net.backbone(inputs)
     codes = codes.float()
-    logits = net.classifier(codes)
+    logits = net.classifier(net.neck(codes))
     terms = _loss_terms(config, codes, logits, labels, batch, memory, reencode)
     loss = sum(weight * term for weight, term in terms.values())
 
@@ -101,7 +101,8 @@ def _loss_terms(config, codes, logits, labels, batch, memory, reencode):
             codes, persons, config.margin, config.triplet_distance, config.triplet_normalise
         )
         return {"tri": (1.0, triplet)}
-    terms = {"sr": (1.0, losses.classification_loss(logits, persons, config.sr_reduction))}
+    l_sr = losses.classification_loss(logits, persons, config.sr_reduction, config.label_smoothing)
+    terms = {"sr": (1.0, l_sr)}
     if config.setting == "set1":
         return terms
 
@@ -122,7 +123,7 @@ def _loss_terms(config, codes, logits, labels, batch, memory, reencode):
 
     terms["cl"] = (config.beta, losses.compact_loss(codes, persons, centres))
     if config.setting == "set3":
-        terms["sl"] = (-config.gamma, losses.scatter_loss(codes, persons, centres))
+        terms["sl"] = (-config.gamma, losses.scatter_loss(codes, persons, centres, config.scatter))
     return terms
 
 

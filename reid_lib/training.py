@@ -115,7 +115,7 @@ def resolve(
         file = preset.weights
     if file:
         model.load_weights(net, file)
-    train, test = split_persons(index, split)
+    train, test = split_persons(index, split, config.validation)
     _check_batches(config, train)
     if index.camid.nunique() < 2:
         raise ValueError(f"only camera {index.camid.iloc[0]} in the data; scores need two cameras")
@@ -166,7 +166,7 @@ def fit(
     if done := _ended(folder, config):
         return done
     keep_memory()
-    train, test = split_persons(index, config.split)
+    train, test = split_persons(index, config.split, config.validation)
     _check_batches(config, train)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if pixels.nbytes <= PIXEL_BUDGET:  # more than that stays mapped from the disk
@@ -199,11 +199,13 @@ def fit(
             for epoch in bar:
                 begin = time.monotonic()
                 line = {"epoch": epoch, "lr": float(parts.optimiser.param_groups[0]["lr"])}
+                if parts.memory and config.memory_update == "epoch":
+                    parts.memory.update(torch.arange(len(labels), device=device), reencode())
                 line |= _epoch(config, parts, step, source, labels, state["history"])
                 parts.schedule.step()
                 if epoch > config.epochs - config.score_last:
                     codes = encode(parts.net, pixels, rows[1], config.precision)
-                    scores = score(codes, test)["A->B"]
+                    scores = score(parts.net.compared(codes), test)["A->B"]
                     line |= {f"test_{name}": float(value) for name, value in scores.items()}
                 line["seconds"] = time.monotonic() - begin
                 state = state | {
@@ -220,7 +222,10 @@ def fit(
                     latest, saved = None, time.monotonic()
                 bar.set_postfix(loss=f"{line['loss']:.3f}")
                 _tell(progress, config, line, runs)
-            codes = [encode(parts.net, pixels, part, config.precision) for part in rows]
+            codes = [
+                parts.net.compared(encode(parts.net, pixels, part, config.precision))
+                for part in rows
+            ]
             state["seconds"] = before + time.monotonic() - began
             _finish(folder, config, index, parts.net, codes, (train, test), state)
         except FloatingPointError as error:
@@ -320,7 +325,7 @@ def say(progress: str, text: str) -> None:
 def _build(config, pixels, rows, labels, weights) -> Parts:
     """Everything at its start, from the config's seed alone."""
     torch.manual_seed(config.seed)
-    net = model.ReIDNet(config.backbone, int(labels.max()) + 1, config.seed)
+    net = model.ReIDNet(config.backbone, int(labels.max()) + 1, config.seed, config.neck)
     if weights:
         model.load_weights(net, weights)
     net = net.to(labels.device, memory_format=torch.channels_last)

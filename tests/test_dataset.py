@@ -170,6 +170,16 @@ def test_train_and_test_never_share_a_person(folder):
         assert sorted([*train.index, *test.index]) == list(index.index)
 
 
+def test_validation_takes_a_third_of_the_training_persons_and_none_of_the_test(folder):
+    index = read_pku(folder)
+    for seed in range(20):
+        train, _ = split_persons(index, seed)
+        smaller, held_out = split_persons(index, seed, validation=True)
+        assert set(smaller.pid).isdisjoint(held_out.pid)
+        assert sorted([*smaller.index, *held_out.index]) == list(train.index)
+        assert held_out.pid.nunique() == train.pid.nunique() // 3
+
+
 def test_a_split_depends_on_the_ids_alone_not_on_their_order():
     forward, backward = split_pids(range(1, 115), 3), split_pids(range(114, 0, -1), 3)
     assert forward == backward

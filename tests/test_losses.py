@@ -81,6 +81,27 @@ def test_scatter_loss_sums_over_every_other_centre_but_the_own():
     assert scatter_loss(codes, torch.tensor([0]), centres).item() == pytest.approx((1 + 4) / 2)
 
 
+def test_the_forms_of_the_scatter_loss_without_a_scale(case):
+    codes, labels, centres = case
+    unit = [x / x.norm(dim=1, keepdim=True) for x in (codes, centres)]
+    given = codes, labels, centres
+    assert scatter_loss(*given, "unit").item() == pytest.approx(
+        slow_scatter(unit[0], labels, unit[1])
+    )
+    assert scatter_loss(*given, "log").item() == pytest.approx(math.log(slow_scatter(*given)))
+    larger = 7 * codes, labels, 7 * centres
+    assert scatter_loss(*larger, "unit").item() == pytest.approx(scatter_loss(*given, "unit"))
+    assert scatter_loss(*larger).item() == pytest.approx(49 * scatter_loss(*given).item())
+
+    def pull(scale, form):
+        grown = (scale * codes).requires_grad_()
+        loss = scatter_loss(grown, labels, scale * centres, form)
+        return torch.autograd.grad(loss, grown)[0].norm().item()
+
+    assert pull(7, "sum") == pytest.approx(7 * pull(1, "sum"))
+    assert pull(7, "log") == pytest.approx(pull(1, "log") / 7)
+
+
 def test_total_loss_subtracts_the_scatter_loss():
     one, two, three = torch.tensor(1.0), torch.tensor(2.0), torch.tensor(3.0)
     assert total_loss(one, two, three, beta=0.5, gamma=0.1).item() == pytest.approx(1.7)
@@ -92,6 +113,15 @@ def test_classification_loss_is_the_divergence_of_posterior_from_label():
     expected = -math.log(0.75) - math.log(0.5)
     assert classification_loss(logits, labels).item() == pytest.approx(expected / 2)
     assert classification_loss(logits, labels, "sum").item() == pytest.approx(expected)
+
+
+def test_label_smoothing_spreads_a_part_of_the_label_over_all_persons():
+    logits, labels = torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([1])
+    nats = -logits.log_softmax(1)[0]
+    expected = 0.7 * nats[1] + 0.3 * nats.mean()
+    assert classification_loss(logits, labels, smoothing=0.3).item() == pytest.approx(
+        expected.item()
+    )
 
 
 def test_triplet_loss_of_four_points_on_a_line():

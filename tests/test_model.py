@@ -1,5 +1,7 @@
 """Codes are the globally pooled features, and weights are never silently random."""
 
+import copy
+
 import pytest
 import torch
 import torchvision
@@ -123,3 +125,17 @@ def test_weights_are_found_in_a_folder_by_torchvisions_name(tmp_path):
     file.touch()
     assert find_weights("resnet18", tmp_path) == file
     assert find_weights("resnet18", file) == file
+
+
+def test_codes_are_compared_after_the_neck_as_evaluation_sees_it():
+    net = ReIDNet("squeezenet1_1", 3, neck="batchnorm").train()
+    for _ in range(3):
+        net(torch.rand(8, 3, 64, 64))
+    before = copy.deepcopy(net.state_dict())
+    codes = torch.rand(5, 512)
+    neck = net.neck
+    expected = (codes - neck.running_mean) / (neck.running_var + neck.eps).sqrt()
+    expected = expected * neck.weight + neck.bias
+    assert torch.allclose(net.compared(codes), expected, atol=1e-5)
+    assert all(value.equal(before[name]) for name, value in net.state_dict().items())
+    assert ReIDNet("squeezenet1_1", 3).compared(codes).equal(codes)

@@ -19,6 +19,8 @@ READINGS = [
     {"setting": "set3"},
     {"setting": "set3", "memory_start": "empty", "memory_update": "after"},
     {"setting": "set3", "persons_in_sums": "batch"},
+    {"setting": "set3", "scatter": "log"},
+    {"setting": "set3", "scatter": "unit"},
     {"setting": "set3", "centres": "batch", "centres_gradient": True},
 ]
 
