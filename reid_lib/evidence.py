@@ -25,9 +25,12 @@ CONTRASTS = (
 )  # what beats what, says the paper
 # What a recipe may differ in and still be Table 1's.
 NOT_CHOICES = {"row", "setting", "backbone", "start", "split", "seed", "epochs", "precision"}
+NOT_CHOICES |= {"validation"}
 NOT_CHOICES |= {"rerank", "score_last", "deterministic", "code_norm_limit"}
 NOT_CHOICES |= {"data_sha256", "weights_sha256"}
 LAST = "last epochs"  # the score that decides: fixed before any run was looked at
+NEAR = {f"near_{degrees}": degrees for degrees in (0, 45, 90, 135, 180)}
+KEPT = ("grad_sr", "grad_cl", "grad_sl", "code_norm")  # of the first and of the last epoch
 
 
 # --- records --------------------------------------------------------------------------------------
@@ -84,10 +87,12 @@ def read_records(folder: str | Path) -> pd.DataFrame:
     Returns:
         network (backbone, start and epochs in words), persons, changed (which open choices differ
         from the defaults, "" for none), every key of the config, seconds, device, the scores of
-        the last epoch ("rank-1", ...; "both rank-1", ... over both camera directions), the means
-        over the last epochs that were scored ("last epochs rank-1", ...), code_norm (at the end),
-        and near_0, ..., near_180: the mean distance between codes of one person whose views lie so
-        many degrees apart, over that between persons.
+        the last epoch ("rank-1", ...; "B->A rank-1", ...; "both rank-1", ... over both camera
+        directions; "mAP_market" by Market-1501's trapezoids), the means over the last epochs that
+        were scored ("last epochs rank-1", ...), near_0, ..., near_180: the mean distance between
+        codes of one person whose views lie so many degrees apart, over that between persons; and
+        the norms of gradients and codes in the first and last epoch ("first grad_sl", ...).
+        Of runs that differ in the name of their row alone the first is kept.
     Raises:
         ValueError: there is no record.
     """
@@ -98,6 +103,8 @@ def read_records(folder: str | Path) -> pd.DataFrame:
         start = START[config["start"]]
         scores = {name: metrics["test"][DIRECTION][name] for name in SCORES}
         scores |= {f"both {name}": metrics["test"]["both"][name] for name in SCORES}
+        scores |= {f"B->A {name}": metrics["test"]["B->A"][name] for name in ("rank-1", "mAP")}
+        scores["mAP_market"] = metrics["test"][DIRECTION]["mAP_market"]
         last = metrics["last_epochs"][DIRECTION]
         scores |= {f"{LAST} {name}": last[name] for name in SCORES}
         lines.append(
@@ -109,13 +116,19 @@ def read_records(folder: str | Path) -> pd.DataFrame:
                 **config,
                 **{key: manifest[key] for key in ("seconds", "device", "threads")},
                 **{name: 100 * value for name, value in scores.items()},
-                "code_norm": content["history"]["last"]["code_norm"],
                 **_near(content["viewpoint"]),
+                **{
+                    f"{when} {name}": content["history"][when].get(name)
+                    for when in ("first", "last")
+                    for name in KEPT
+                },
             }
         )
     if not lines:
         raise ValueError(f"no record in {folder}")
-    frame = pd.DataFrame(lines)
+    same = ["network", "setting", "changed", "split", "seed", "validation"]
+    same += ["data_sha256", "weights_sha256"]
+    frame = pd.DataFrame(lines).drop_duplicates(same, ignore_index=True)
     order = frame.setting.map(SETTINGS.index)
     return frame.iloc[np.lexsort((frame.split, order, frame.network))].reset_index(drop=True)
 
@@ -212,6 +225,42 @@ def effects(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return table.iloc[np.lexsort((table.setting, -size, table.network))].reset_index(drop=True)
 
 
+def scatter_study(frame: pd.DataFrame) -> pd.DataFrame:
+    """Set 3 beside set 2 at each weight and form of the scatter loss, and what its gradient did.
+
+    Args:
+        frame: as `read_records` returns it; records of set 3 that differ from the default reading
+            in the scatter loss or the weight decay alone count, and set 2's default reading.
+    Returns:
+        A row a network, form, gamma and weight decay: splits, rank-1 and mAP (means over the last
+        epochs), difference, low, high, agree (rank-1 less set 2's, paired by split), "first ratio"
+        and "last ratio" (the gradient of -gamma L_SL with respect to the codes over that of L_SR,
+        norms, in the first and last epoch) and growth (of the codes' norm, last over first).
+    Raises:
+        ValueError: no such record.
+    """
+    rank1, mean_ap = f"{LAST} rank-1", f"{LAST} mAP"
+    keys = ["scatter", "gamma", "weight_decay"]
+    changed = frame.changed.str.split(", ").map(lambda words: {w.partition("=")[0] for w in words})
+    chosen = frame[(frame.setting == "set3") & changed.map(lambda names: names <= {"", *keys})]
+    lines = []
+    for (network, *values), part in chosen.groupby(["network", *keys], sort=False):
+        set2 = frame[(frame.network == network) & (frame.setting == "set2") & (frame.changed == "")]
+        if set2.empty:
+            continue
+        table = difference(part, set2, [rank1]).loc[rank1]
+        line = {"network": network, **dict(zip(keys, values, strict=True))}
+        line |= {"rank-1": part[rank1].mean(), "mAP": part[mean_ap].mean()}
+        line |= table[["splits", "difference", "low", "high", "agree"]].to_dict()
+        for when in ("first", "last"):
+            line[f"{when} ratio"] = (part[f"{when} grad_sl"] / part[f"{when} grad_sr"]).mean()
+        lines.append(line | {"growth": (part["last code_norm"] / part["first code_norm"]).mean()})
+    if not lines:
+        raise ValueError("no record of set 3 beside one of set 2; expected both on one network")
+    order = ["network", "weight_decay", "scatter", "gamma"]
+    return pd.DataFrame(lines).sort_values(order, ignore_index=True)
+
+
 def verdict(table: pd.DataFrame) -> str:
     """What intervals of differences allow to say of "better": above zero, below it, or neither."""
     if (table.low > 0).all():
@@ -231,7 +280,7 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
         difference with its interval and of how many splits agree, and the verdict.
     """
     scores = [f"{LAST} rank-1", f"{LAST} mAP"]
-    nears = [f"near_{degrees}" for degrees in (45, 90, 135, 180)]
+    nears = [name for name in NEAR if NEAR[name]]
     lines = []
 
     def add(claim, network, contrast, better, worse, columns, sign=1):
@@ -333,15 +382,124 @@ def choices_text(frame: pd.DataFrame) -> str:
     return f"{markdown(wide)}\n\n{note}\n"
 
 
+def scoring_text(plain: pd.DataFrame) -> str:
+    """What other ways of scoring make of the same runs (last epoch, default readings)."""
+    ways = {
+        "AP by trapezoids: mAP": ("mAP_market", "mAP"),
+        "camera B to A: rank-1": ("B->A rank-1", "rank-1"),
+        "camera B to A: mAP": ("B->A mAP", "mAP"),
+        "both cameras: rank-1": ("both rank-1", "rank-1"),
+        "both cameras: mAP": ("both mAP", "mAP"),
+    }
+    lines = []
+    for (network, setting), part in plain.groupby(["network", "setting"], sort=False):
+        line = {"network": network, "setting": setting, "splits": len(part)}
+        for words, (name, usual) in ways.items():
+            other = part.assign(**{usual: part[name]})
+            line[words] = _interval(difference(other, part, [usual]).loc[usual], 1)
+        lines.append(line)
+    note = (
+        "Differences to the plain average precision, camera A to B, of the same runs' last epoch, "
+        "in points. No run is trained anew for them."
+    )
+    return f"{markdown(pd.DataFrame(lines).set_index('network'))}\n\n{note}\n"
+
+
+def scatter_text(frame: pd.DataFrame) -> str:
+    """`scatter_study` as Markdown."""
+    table = scatter_study(frame)
+    forms = {"sum": "gamma L_SL", "log": "gamma log L_SL", "unit": "gamma L_SL of unit codes"}
+    cells = pd.DataFrame(
+        {
+            "subtracted": table.scatter.map(forms),
+            "gamma": table.gamma.map("{:g}".format),
+            "weight decay": table.weight_decay.map("{:g}".format),
+            "splits": table.splits.astype(int),
+            "rank-1": table["rank-1"].map("{:.1f}".format),
+            "mAP": table["mAP"].map("{:.1f}".format),
+            "rank-1 over set 2": [_interval(line, 1) for _, line in table.iterrows()],
+            "gradient over L_SR's, first epoch": table["first ratio"].map("{:.2g}".format),
+            "last epoch": table["last ratio"].map("{:.2g}".format),
+            "code norm grew": table.growth.map("{:.2f} x".format),
+        }
+    ).set_index(table.network)
+    return f"{markdown(cells)}\n"
+
+
+def recipes_text(frame: pd.DataFrame) -> str:
+    """Recipes on held-out training persons, and what was scored on the test persons, as Markdown.
+
+    The differences are to set 1 as the paper trains it.
+    """
+    columns = {f"{LAST} rank-1": "rank-1", f"{LAST} mAP": "mAP"}
+    texts = []
+    for validation, title in (
+        (True, "Held-out training persons, on whom the recipe was chosen"),
+        (False, "Test persons, scored once"),
+    ):
+        part = frame[frame.validation == validation]
+        if part.empty:
+            continue
+        plain = part[(part.setting == "set1") & (part.changed == "")]
+        lines = []
+        for (network, setting, changed), chosen in part.groupby(
+            ["network", "setting", "changed"], sort=False
+        ):
+            line = {"network": network, "recipe": ", ".join(filter(None, (setting, changed)))}
+            line |= {"persons": chosen.persons.iloc[0], "splits": len(chosen)}
+            line |= {name: chosen[column].mean() for column, name in columns.items()}
+            table = difference(chosen, plain, list(columns))
+            for column, name in columns.items():
+                own = chosen.record.isin(plain.record).all()
+                line[f"{name} over set1"] = "" if own else _interval(table.loc[column], 1)
+            lines.append(line)
+        table = pd.DataFrame(lines).sort_values("rank-1", ascending=False).set_index("network")
+        table[list(columns.values())] = table[list(columns.values())].map("{:.1f}".format)
+        texts.append(f"{title}:\n\n{markdown(table)}")
+    note = "Means over the last ten epochs, camera A to B, with 95 % intervals over splits."
+    return "\n\n".join([*texts, note]) + "\n"
+
+
 def write_report(folder: Path) -> list[Path]:
-    """Draw all tables and pictures from the records in `folder`/runs.
+    """Draw all tables and pictures that the records in `folder`/runs allow.
 
     Returns:
-        The files: runs.csv, table.md, verdicts.md, and splits.pdf, .png and .alt.txt; where open
-        choices were varied choices.md, and for each network choices-<network>.pdf, ....
+        The files.  Always runs.csv.  Of default readings on test persons table.md, verdicts.md,
+        splits.* and agreement-<network>.*; where open choices were varied choices.md, scoring.md
+        and choices-<network>.*; where the scatter loss was, scatter.md and scatter.*; where recipes
+        were scored on held-out training persons, recipes.md in place of all these.
     """
     frame = read_records(folder / "runs")
+    digests = frame.record.str.rsplit("-", n=1).str[-1]
+    about = {"config": " ".join(sorted(set(digests)))}
     plain = frame[frame.changed == ""]
+    texts, pictures = {"runs.csv": frame.round(6).to_csv(index=False)}, {}
+    if frame.validation.any():
+        texts["recipes.md"] = recipes_text(frame)
+        plain = frame[:0]
+    elif (frame.changed != "").any():
+        of_scatter = frame.changed.str.contains("gamma=|scatter=")
+        choices = frame[~of_scatter]
+        if (choices.changed != "").any():
+            texts["choices.md"] = choices_text(choices)
+            texts["scoring.md"] = scoring_text(plain)
+            pictures |= _choice_pictures(choices)
+        if of_scatter.any():
+            texts["scatter.md"] = scatter_text(frame)
+            pictures["scatter"] = _scatter_picture(frame)
+    if len(plain):
+        texts |= {"table.md": table_text(plain), "verdicts.md": verdicts_text(plain)}
+        pictures["splits"] = _split_picture(plain)
+        pictures |= _agreement_pictures(plain)
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    paths = [folder / name for name in texts]
+    for name, (picture, alt) in pictures.items():
+        paths += figures.save(picture, folder, name, alt, about)
+    return paths
+
+
+def _split_picture(plain: pd.DataFrame):
     names = {f"{LAST} rank-1": "rank-1", f"{LAST} mAP": "mAP"}
     table = means(plain, list(names)).replace({"score": names})
     picture = figures.split_scores(
@@ -353,24 +511,46 @@ def write_report(folder: Path) -> list[Path]:
         f"{line['network']}, {line['setting']}: {line['score']} {line['mean']:.1f}"
         for line in table.to_dict("records")
     )
-    texts = {
-        "runs.csv": frame.round(3).to_csv(index=False),
-        "table.md": table_text(plain),
-        "verdicts.md": verdicts_text(plain),
-    }
-    for name, text in texts.items():
-        write_text(folder / name, text)
-    paths = [folder / name for name in texts]
-    alt = f"Scores of each setting on every split, with means and intervals. {spoken}."
-    about = {"config": " ".join(sorted(frame.record.str.rsplit("-", n=1).str[-1]))}
-    paths += figures.save(picture, folder, "splits", alt, about)
-    if (frame.changed != "").any():
-        write_text(folder / "choices.md", choices_text(frame))
-        paths.append(folder / "choices.md")
-        table = effects(frame, list(names)).replace({"score": names})
-        for network, part in table.groupby("network", sort=False):
-            picture = figures.effects(part, "difference to the default (points)")
-            alt = f"{network}: what each open choice changes, by setting, with intervals."
-            name = f"choices-{network.partition(',')[0]}"
-            paths += figures.save(picture, folder, name, alt, about)
-    return paths
+    return picture, (f"Scores of each setting on every split, with means and intervals. {spoken}.")
+
+
+def _agreement_pictures(plain: pd.DataFrame) -> dict:
+    """Claim 3: how far apart a person's codes lie, by the angle between the views."""
+    label = "distance within a person / distance between persons"
+    table = means(plain, list(NEAR)).rename(columns={"mean": "value"})
+    table["angle"] = table.score.map(NEAR)
+    pictures = {}
+    for network, part in table.groupby("network", sort=False):
+        curves = {name: curve for name, curve in part.groupby("setting", sort=False)}
+        spoken = "; ".join(
+            f"{name} {curve.value.iloc[0]:.2f} to {curve.value.iloc[-1]:.2f}"
+            for name, curve in curves.items()
+        )
+        alt = f"{network}: {label}, from equal to opposite views. {spoken}."
+        name = f"agreement-{network.partition(',')[0]}"
+        pictures[name] = figures.agreement_by_angle(curves, label), alt
+    return pictures
+
+
+def _choice_pictures(frame: pd.DataFrame) -> dict:
+    names = {f"{LAST} rank-1": "rank-1", f"{LAST} mAP": "mAP"}
+    table = effects(frame, list(names)).replace({"score": names})
+    pictures = {}
+    for network, part in table.groupby("network", sort=False):
+        picture = figures.effects(part, "difference to the default (points)")
+        alt = f"{network}: what each open choice changes, by setting, with intervals."
+        pictures[f"choices-{network.partition(',')[0]}"] = picture, alt
+    return pictures
+
+
+def _scatter_picture(frame: pd.DataFrame):
+    table = scatter_study(frame)
+    spoken = "; ".join(
+        f"{line['scatter']} at {line['gamma']:g} {line['difference']:+.1f}"
+        for line in table.to_dict("records")
+    )
+    alt = (
+        "Rank-1 of set 3 less that of set 2, and the growth of the codes' norm, against the share "
+        f"of the scatter loss in the gradient. {spoken}."
+    )
+    return figures.scatter_study(table), alt

@@ -1494,6 +1494,53 @@ def effects(table: pd.DataFrame, label: str) -> Figure:
     return _finished(figure)
 
 
+@_style()
+def scatter_study(table: pd.DataFrame) -> Figure:
+    """Show what the scatter loss does to scores and codes, by its share in the gradient.
+
+    Args:
+        table: a line a reading of set 3: `network`, `scatter` (its form), `last ratio` (its
+            gradient over that of the classification loss, at the end), `difference` (of rank-1 to
+            set 2, in points) with `low` and `high` (NaN for none), and `growth` of the codes' norm.
+    Returns:
+        A figure two columns wide: the difference on the left, the growth on the right.
+    Raises:
+        ValueError: no line, or a column is missing.
+    """
+    _not_empty(table, "table")
+    columns = ("network", "scatter", "last ratio", "difference", "low", "high", "growth")
+    _columns(table, columns, "table")
+    networks, forms = (list(dict.fromkeys(table[name])) for name in ("network", "scatter"))
+    colours = dict(zip(networks, ("#0072b2", "#d55e00", *PALETTE), strict=False))
+    markers = dict(zip(("sum", "log", "unit"), ("o", "^", "s"), strict=True))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(DOUBLE, 2.9), layout="constrained")
+    left.axhline(0, color=GREY, lw=0.8)
+    right.axhline(1, color=GREY, lw=0.8)
+    for line in table.to_dict("records"):
+        look = {"color": colours[line["network"]], "marker": markers[line["scatter"]]}
+        left.vlines(line["last ratio"], line["low"], line["high"], color=look["color"], lw=1.2)
+        left.plot(line["last ratio"], line["difference"], gid="difference", **look)
+        right.plot(line["last ratio"], line["growth"], gid="growth", **look)
+    left.set_ylabel("rank-1 of set 3 less set 2's (points)")
+    right.set_ylabel("codes' norm, last epoch over first")
+    for axes in (left, right):
+        axes.set_xscale("log")
+        axes.grid(True)
+    figure.supxlabel(
+        "gradient of the scatter loss over that of the classification loss, last epoch"
+    )
+    right.set_yscale("log")
+    right.yaxis.set_major_formatter("{x:g}")
+    right.yaxis.set_minor_formatter("{x:g}")
+    words = {"sum": "Eq. 3", "log": "its logarithm", "unit": "of unit codes"}
+    handles = {name: Line2D([], [], color=colours[name], lw=3) for name in networks}
+    handles |= {
+        words[form]: Line2D([], [], ls="none", marker=markers[form], color=INK) for form in forms
+    }
+    _legend(figure, handles)
+    return _finished(figure)
+
+
 # --- files ----------------------------------------------------------------------------------------
 
 

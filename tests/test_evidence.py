@@ -16,7 +16,10 @@ from reid_lib.evidence import (
     effects,
     means,
     read_records,
+    recipes_text,
     record,
+    scatter_study,
+    scoring_text,
     table_text,
     verdict,
     verdicts,
@@ -27,7 +30,6 @@ from reid_lib.report import SCORES, agreement_by_angle
 from reid_lib.runs import FILES, RESULTS, Run, read_run
 
 REPOSITORY = Path(__file__).parent.parent
-WRITTEN = ("runs.csv", "table.md", "verdicts.md")
 
 
 def a_run(setting="set2", split=0, rank1=0.5, persons=6, **config) -> Run:
@@ -50,7 +52,14 @@ def a_run(setting="set2", split=0, rank1=0.5, persons=6, **config) -> Run:
         "threads": 1,
     }
     run.__dict__["history"] = pd.DataFrame(
-        {"epoch": [1, 2], "seconds": [1.0, 1.0], "code_norm": [5.0, 7.0], "test_mAP": [np.nan, 0.5]}
+        {
+            "epoch": [1, 2],
+            "seconds": [1.0, 1.0],
+            "code_norm": [5.0, 7.0],
+            "test_mAP": [np.nan, 0.5],
+            "grad_sr": [0.1, 0.01],
+            "grad_sl": [0.02, 0.03],
+        }
     )
     rng = np.random.default_rng(split)
     pids, camids, orientations = (
@@ -94,7 +103,8 @@ def test_finished_runs_leave_records_and_failed_ones_none(tmp_path):
     (written,) = collect_records([tmp_path / "results"], tmp_path / "records")
     content = json.loads(written.read_text())
     assert content["config"]["setting"] == "set2"
-    assert content["history"]["last"] == {"epoch": 2.0, "code_norm": 7.0, "test_mAP": 0.5}
+    last = content["history"]["last"]
+    assert last["code_norm"] == 7.0 and last["test_mAP"] == 0.5 and "seconds" not in last
     assert len(content["viewpoint"]["rank1"]) == 64
     with pytest.raises(ValueError, match="no finished run"):
         collect_records([tmp_path / "none"], tmp_path / "records")
@@ -191,9 +201,53 @@ def test_an_effect_is_paired_with_the_default_reading_of_its_setting(tmp_path):
         effects(read_records(kept(tmp_path / "plain", [a_run()]) / "runs"), ["mAP"])
 
 
-def test_the_committed_tables_are_those_of_the_committed_records(tmp_path):
-    folder = REPOSITORY / "figures" / "pku74"
+def test_the_scatter_loss_is_judged_beside_set_2_by_its_share_in_the_gradient(tmp_path):
+    runs = several("set2", [0.5, 0.6]) + several("set3", [0.4, 0.45])
+    runs += several("set3", [0.55, 0.68], gamma=0.1, scatter="log")
+    runs += several("set3", [0.1, 0.1], crop="none")  # of another choice
+    table = scatter_study(read_records(kept(tmp_path, runs) / "runs")).set_index("scatter")
+    assert table.index.tolist() == ["log", "sum"]
+    assert table.difference.tolist() == pytest.approx([6.5, -12.5])
+    assert table.loc["log", "agree"] == 2
+    assert table["first ratio"].tolist() == pytest.approx([0.2, 0.2])
+    assert table["last ratio"].tolist() == pytest.approx([3, 3])
+    assert table.growth.tolist() == pytest.approx([1.4, 1.4])
+    with pytest.raises(ValueError, match="set 2"):
+        scatter_study(read_records(kept(tmp_path / "alone", several("set3", [0.5])) / "runs"))
+
+
+def test_recipes_are_compared_on_held_out_persons_and_the_test_apart(tmp_path):
+    runs = several("set1", [0.4, 0.5], validation=True)
+    runs += several("set2", [0.5, 0.7], validation=True, neck="batchnorm")
+    runs += several("set1", [0.3, 0.3]) + several("set2", [0.6, 0.6], neck="batchnorm")
+    text = recipes_text(read_records(kept(tmp_path, runs) / "runs"))
+    held_out, test = text.split("Test persons")
+    best = next(line for line in held_out.splitlines() if "neck=batchnorm" in line)
+    assert "| 60.0 |" in best and "+15.0 [" in best and "2 of 2" in best
+    assert "+30.0 [+30.0, +30.0]" in test
+    assert write_report(tmp_path)[1].name == "recipes.md"
+
+
+def test_other_ways_of_scoring_are_differences_within_a_run(tmp_path):
+    run = a_run("set1")
+    worse = dict.fromkeys(run.metrics["test"]["A->B"], 0.4)
+    run.metrics["test"] = {**run.metrics["test"], "B->A": worse}
+    frame = read_records(kept(tmp_path, [run]) / "runs")
+    (line,) = (line for line in scoring_text(frame).splitlines() if "| set1 |" in line)
+    assert line.count("-10.0, 0 of 1") == 2 and line.count("+0.0, 0 of 1") == 3
+
+
+def test_runs_that_differ_in_the_name_of_their_row_alone_count_once(tmp_path):
+    runs = [a_run("set2"), a_run("set2", row="plain"), a_run("set2", 1)]
+    assert len(read_records(kept(tmp_path, runs) / "runs")) == 2
+
+
+STUDIES = sorted(path.parent for path in (REPOSITORY / "figures").rglob("runs"))
+
+
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda folder: folder.name)
+def test_the_committed_tables_are_those_of_the_committed_records(folder, tmp_path):
     (tmp_path / "runs").symlink_to(folder / "runs")
-    write_report(tmp_path)
-    for name in WRITTEN:  # else: reid records --out figures/pku74
-        assert (tmp_path / name).read_text() == (folder / name).read_text()
+    for path in write_report(tmp_path):  # else: reid records --out FOLDER
+        if path.suffix in (".md", ".csv", ".txt"):
+            assert path.read_text() == (folder / path.name).read_text()

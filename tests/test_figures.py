@@ -156,6 +156,17 @@ def effects_of(choices, settings=("set1", "set2", "set3")):
     return table.assign(low=table.difference - 2, high=table.difference + 2)
 
 
+def a_scatter_study(networks=("mobilenet_v2, 20 epochs", "resnet18, 30 epochs")):
+    lines = [
+        (n, form, gamma) for n in networks for form in ("sum", "log", "unit") for gamma in "abc"
+    ]
+    table = pd.DataFrame(lines, columns=["network", "scatter", "gamma"])
+    table["last ratio"] = np.geomspace(1e-4, 5, len(table))
+    table["difference"] = np.linspace(3, -15, len(table))
+    table["growth"] = np.geomspace(1, 3, len(table))
+    return table.assign(low=table.difference - 2, high=table.difference + 2)
+
+
 DRAWINGS = {
     "person_sheet": lambda: figures.person_sheet(noise(2, 8), "person 3"),
     "split_counts": lambda: figures.split_counts(an_index(), range(1, 7), range(7, 11)),
@@ -191,6 +202,7 @@ DRAWINGS = {
     "score_bars": lambda: figures.score_bars(a_table(), a_table() - 5),
     "split_scores": lambda: figures.split_scores(*splits_of(["resnet18", "resnet50"]), "%"),
     "effects": lambda: figures.effects(effects_of(["gamma=1e-07", "crop=none"]), "points"),
+    "scatter_study": lambda: figures.scatter_study(a_scatter_study()),
 }
 
 HOSTILE_DRAWINGS = {
@@ -214,6 +226,7 @@ HOSTILE_DRAWINGS = {
     "score_bars": lambda: figures.score_bars(a_table(HOSTILE).rename(columns={"mAP": "$x$"})),
     "split_scores": lambda: figures.split_scores(*splits_of(HOSTILE[:2], HOSTILE), "$x$"),
     "effects": lambda: figures.effects(effects_of(HOSTILE, HOSTILE[:3]), "$x$"),
+    "scatter_study": lambda: figures.scatter_study(a_scatter_study(HOSTILE[:2])),
     "split_counts": lambda: figures.split_counts(an_index(HOSTILE), HOSTILE[:2], HOSTILE[2:]),
 }
 
@@ -668,6 +681,17 @@ def test_each_effect_stands_at_its_difference_with_its_interval():
         assert [line.get_xdata()[0] for line in drawn] == wanted.difference.tolist()
         ends = [tuple(part[:, 0]) for c in axes.collections for part in c.get_segments()]
         assert ends == list(zip(wanted.low, wanted.high, strict=True))
+
+
+def test_each_reading_of_set_3_stands_at_its_share_with_its_interval():
+    table = a_scatter_study()
+    left, right = figures.scatter_study(table).axes
+    for axes, name in ((left, "difference"), (right, "growth")):
+        drawn = [line for line in axes.lines if line.get_gid() == name]
+        assert [line.get_xdata()[0] for line in drawn] == table["last ratio"].tolist()
+        assert [line.get_ydata()[0] for line in drawn] == table[name].tolist()
+    ends = [tuple(part[:, 1]) for c in left.collections for part in c.get_segments()]
+    assert ends == list(zip(table.low, table.high, strict=True))
 
 
 # --- wrong input ----------------------------------------------------------------------------------
