@@ -226,7 +226,7 @@ HOSTILE_DRAWINGS = {
     "score_bars": lambda: figures.score_bars(a_table(HOSTILE).rename(columns={"mAP": "$x$"})),
     "split_scores": lambda: figures.split_scores(*splits_of(HOSTILE[:2], HOSTILE), "$x$"),
     "effects": lambda: figures.effects(effects_of(HOSTILE, HOSTILE[:3]), "$x$"),
-    "scatter_study": lambda: figures.scatter_study(a_scatter_study(HOSTILE[:2])),
+    "scatter_study": lambda: figures.scatter_study(a_scatter_study(HOSTILE)),
     "split_counts": lambda: figures.split_counts(an_index(HOSTILE), HOSTILE[:2], HOSTILE[2:]),
 }
 
