@@ -73,6 +73,7 @@ rule all:
     input:
         expand(f"{RESULTS}/{{run}}/metrics.json", run=RUNS),
         [outputs(name) for name in DRAWING],
+        f"{RESULTS}/notebooks/08_open_choices.ipynb",
 
 
 # Whatever can fail before training fails here: data, weights, batch sizes, precision.
@@ -131,3 +132,19 @@ for name in DRAWING:
             f"{RESULTS}/seconds/{name}.tsv"
         shell:
             execute()
+
+
+# Draws what earlier runs on real people left; this preset's own runs play no part in it.
+rule:
+    name:
+        "08_open_choices"
+    input:
+        sorted((HERE / "figures" / "pku74").rglob("*.json")),
+        code("config", "evidence", "figures", "metrics", "report", "runs"),
+        notebook=HERE / "notebooks" / "08_open_choices.ipynb",
+    output:
+        f"{RESULTS}/notebooks/08_open_choices.ipynb",
+    benchmark:
+        f"{RESULTS}/seconds/08_open_choices.tsv"
+    shell:
+        "reid notebook {input.notebook:q} {output:q}"

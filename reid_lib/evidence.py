@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from reid_lib import figures
-from reid_lib.config import RunConfig
+from reid_lib.config import PRESETS, RunConfig
 from reid_lib.metrics import split_test, viewpoint_grid
 from reid_lib.report import SCORES, START, markdown, view_angle
 from reid_lib.runs import Run, read_run, write_json, write_text
 
+COMMITTED = PRESETS.parent / "figures" / "pku74"  # records of the real runs, as they came
 DIRECTION = "A->B"
 SETTINGS = ("htri", "set1", "set2", "set3")
 CONTRASTS = (
@@ -460,46 +462,52 @@ def recipes_text(frame: pd.DataFrame) -> str:
     return "\n\n".join([*texts, note]) + "\n"
 
 
-def write_report(folder: Path) -> list[Path]:
-    """Draw all tables and pictures that the records in `folder`/runs allow.
+def report(frame: pd.DataFrame) -> tuple[dict[str, str], dict[str, tuple[Figure, str]]]:
+    """All tables and pictures that some records allow.
 
+    Args:
+        frame: as `read_records` returns it.
     Returns:
-        The files.  Always runs.csv.  Of default readings on test persons table.md, verdicts.md,
-        splits.* and agreement-<network>.*; where open choices were varied choices.md, scoring.md
-        and choices-<network>.*; where the scatter loss was, scatter.md and scatter.*; where recipes
-        were scored on held-out training persons, recipes.md in place of all these.
+        Texts by file name, and figures with their alt texts by name.  Always runs.csv.  Of default
+        readings on test persons table.md, verdicts.md, splits and agreement-<network>; where open
+        choices were varied choices.md, scoring.md and choices-<network>; where the scatter loss
+        was, scatter.md and scatter; where recipes were scored on held-out training persons,
+        recipes.md in place of all these.
     """
-    frame = read_records(folder / "runs")
-    digests = frame.record.str.rsplit("-", n=1).str[-1]
-    about = {"config": " ".join(sorted(set(digests)))}
-    plain = frame[frame.changed == ""]
     texts, pictures = {"runs.csv": frame.round(6).to_csv(index=False)}, {}
     if frame.validation.any():
-        texts["recipes.md"] = recipes_text(frame)
-        plain = frame[:0]
-    elif (frame.changed != "").any():
-        of_scatter = frame.changed.str.contains("gamma=|scatter=")
-        choices = frame[~of_scatter]
-        if (choices.changed != "").any():
-            texts["choices.md"] = choices_text(choices)
-            texts["scoring.md"] = scoring_text(plain)
-            pictures |= _choice_pictures(choices)
-        if of_scatter.any():
-            texts["scatter.md"] = scatter_text(frame)
-            pictures["scatter"] = _scatter_picture(frame)
+        return texts | {"recipes.md": recipes_text(frame)}, {}
+    plain = frame[frame.changed == ""]
+    of_scatter = frame.changed.str.contains("gamma=|scatter=")
+    choices = frame[~of_scatter]
+    if (choices.changed != "").any():
+        texts |= {"choices.md": choices_text(choices), "scoring.md": scoring_text(plain)}
+        pictures |= _choice_pictures(choices)
+    if of_scatter.any():
+        texts["scatter.md"] = scatter_text(frame)
+        pictures["scatter"] = _scatter_picture(frame)
     if len(plain):
         texts |= {"table.md": table_text(plain), "verdicts.md": verdicts_text(plain)}
         pictures["splits"] = _split_picture(plain)
         pictures |= _agreement_pictures(plain)
+    return texts, pictures
+
+
+def write_report(folder: Path) -> list[Path]:
+    """Write `report` of the records in `folder`/runs into `folder`; returns the files."""
+    frame = read_records(folder / "runs")
+    texts, pictures = report(frame)
     for name, text in texts.items():
         write_text(folder / name, text)
+    digests = frame.record.str.rsplit("-", n=1).str[-1]
+    about = {"config": " ".join(sorted(set(digests)))}
     paths = [folder / name for name in texts]
     for name, (picture, alt) in pictures.items():
         paths += figures.save(picture, folder, name, alt, about)
     return paths
 
 
-def _split_picture(plain: pd.DataFrame):
+def _split_picture(plain: pd.DataFrame) -> tuple[Figure, str]:
     names = {f"{LAST} rank-1": "rank-1", f"{LAST} mAP": "mAP"}
     table = means(plain, list(names)).replace({"score": names})
     picture = figures.split_scores(
@@ -543,7 +551,7 @@ def _choice_pictures(frame: pd.DataFrame) -> dict:
     return pictures
 
 
-def _scatter_picture(frame: pd.DataFrame):
+def _scatter_picture(frame: pd.DataFrame) -> tuple[Figure, str]:
     table = scatter_study(frame)
     spoken = "; ".join(
         f"{line['scatter']} at {line['gamma']:g} {line['difference']:+.1f}"

@@ -71,7 +71,7 @@ def table_texts(table: pd.DataFrame, note: str) -> dict[str, str]:
     rows = list(table.index)
     return {
         "csv": table.set_axis([f"{b} {s}" for b, s in table.columns], axis=1).round(2).to_csv(),
-        "md": f"{markdown(_cells(table, '**{}**'))}\n\n{note}\n",
+        "md": f"{markdown(_one_head(_cells(table, '**{}**')))}\n\n{note}\n",
         "tex": _latex(_cells(table, r"\textbf{{{}}}"), note),
         "html": _html(_cells(table, "<b>{}</b>").set_axis([html.escape(r) for r in rows]), note),
     }
@@ -262,9 +262,9 @@ def _start(config) -> str:
 
 
 def _cells(table: pd.DataFrame, bold: str) -> pd.DataFrame:
-    """Text cells, the best of each measured column in bold; a missing value is an empty cell."""
+    """Text cells under two heads, block and score; the best of each measured column in bold."""
     # What was not measured failed: a run that is only missing makes no table.
-    cells = pd.DataFrame(index=table.index)
+    cells = {}
     for block, name in table.columns:
         if block == "sd":
             continue
@@ -277,8 +277,15 @@ def _cells(table: pd.DataFrame, bold: str) -> pd.DataFrame:
             if ("sd", name) in table.columns:
                 text = text + table["sd", name].map(" ± {:.1f}".format)
             text = text.where(~best, text.map(bold.format)).where(values.notna(), "failed")
-        cells[name if block == "measured" else f"{block} {name}"] = text
-    return cells
+        cells[block, name] = text
+    return pd.DataFrame(cells, index=table.index)
+
+
+def _one_head(cells: pd.DataFrame) -> pd.DataFrame:
+    """For formats whose heads have one line."""
+    return cells.set_axis(
+        [f"{block} {name}".removeprefix("measured ") for block, name in cells], axis=1
+    )
 
 
 def markdown(cells: pd.DataFrame) -> str:
@@ -294,10 +301,13 @@ def _latex(cells: pd.DataFrame, note: str) -> str:
         return text.replace("_", r"\_").replace("%", r"\%")
 
     cells = cells.set_axis([plain(row) for row in cells.index])
-    body = cells.rename_axis(index=None).to_latex(column_format="l" + "r" * cells.shape[1])
+    body = cells.rename_axis(index=None).to_latex(
+        column_format="l" + "r" * cells.shape[1], multicolumn_format="c"
+    )
     return f"% needs booktabs\n{body}% {note}\n"
 
 
 def _html(cells: pd.DataFrame, note: str) -> str:
     body = cells.rename_axis(index=None).to_html(escape=False, border=0, classes="table1")
+    body = body.replace('halign="left"', 'scope="colgroup"')  # pandas writes what HTML 5 dropped
     return f"<figure>\n{body}\n<figcaption>{html.escape(note)}</figcaption>\n</figure>\n"

@@ -64,6 +64,12 @@ def test_every_format_holds_every_number_and_the_best_is_bold():
     assert "**73.4**" in texts["md"] and "**61.2**" not in texts["md"]
     assert r"\textbf{73.4}" in texts["tex"] and r"\toprule" in texts["tex"]
     assert "<b>73.4</b>" in texts["html"]
+    assert [
+        f'<th colspan="5" scope="colgroup">{head}</th>' in texts["html"]
+        for head in ("measured", "paper")
+    ] == [True, True]
+    assert r"\multicolumn{5}{c}{measured} & \multicolumn{5}{c}{paper}" in texts["tex"]
+    assert "| mAP | paper rank-1 |" in texts["md"]
     assert all("a note" in texts[kind] for kind in ("md", "tex", "html"))
 
 
