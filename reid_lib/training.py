@@ -77,7 +77,9 @@ def data_folder(preset: Preset, root: str | Path, progress: bool = False) -> Pat
         raise ValueError(f"preset {preset.name} needs the folder of the images (DATA=...). {WHERE}")
     if not isinstance(preset.data, Embedded):
         return preset.data
-    folder = Path(root) / f"embedded-{preset.data.persons}-{preset.data.seed}"
+    drawing = hashlib.sha256(Path(__file__).with_name("synthetic.py").read_bytes()).hexdigest()
+    # Other drawing code draws other people, into a folder of their own.
+    folder = Path(root) / f"embedded-{preset.data.persons}-{preset.data.seed}-{drawing[:6]}"
     if not folder.is_dir():
         from reid_lib import synthetic  # needed only here, and only once
 
@@ -263,7 +265,7 @@ def train_missing(
     if missing:
         names = ", ".join(f"{row} (split {split})" for row, split in missing)
         say(progress, f"not trained yet, so training now: {names}")
-        index = read_pku(data_folder(preset, data_root))
+        index = read_pku(data_folder(preset, data_root, progress == "bar"))
         ready = [
             (row, split, *resolve(preset, row, split, index, results)) for row, split in missing
         ]
