@@ -311,7 +311,8 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
         for worse in ("set1", "htri"):
             contrast = f"set2 nearer than {worse}"
             add("3", network, contrast, rows["set2"], rows[worse], nears, sign=-1)
-    return pd.DataFrame(lines)
+    head = ["claim", "network", "contrast", "splits", "verdict"]
+    return pd.DataFrame(lines, columns=None if lines else head).sort_values("claim", kind="stable")
 
 
 def _interval(row: pd.Series, sign: int) -> str:
@@ -350,12 +351,15 @@ def table_text(frame: pd.DataFrame) -> str:
 def verdicts_text(frame: pd.DataFrame) -> str:
     """The verdicts as two Markdown tables: scores, then distances within a person (claim 3)."""
     table = verdicts(frame)
+    names = {f"{LAST} {score}": score for score in SCORES}
+    names |= {name: f"{degrees} degrees" for name, degrees in NEAR.items()}
     texts = []
     for chosen in (table.claim != "3", table.claim == "3"):
-        part = table[chosen].dropna(axis=1, how="all")
+        part = table[chosen].dropna(axis=1, how="all").rename(columns=names)
         if len(part):
-            texts.append(markdown(part.set_index("claim")))
-    return "\n\n".join(texts) + "\n"
+            verdict = part.pop("verdict")
+            texts.append(markdown(part.assign(verdict=verdict).set_index("claim")))
+    return "\n\n".join(texts or ["No two settings on one network yet."]) + "\n"
 
 
 def choices_text(frame: pd.DataFrame) -> str:

@@ -23,6 +23,7 @@ from reid_lib.evidence import (
     table_text,
     verdict,
     verdicts,
+    verdicts_text,
     write_report,
 )
 from reid_lib.metrics import split_test
@@ -184,6 +185,10 @@ def test_each_claim_is_judged_on_the_network_that_it_speaks_of(tmp_path):
     assert said["3", "set2 nearer than set1"] == "cannot be told"
     scores = table.set_index(["claim", "contrast"])[f"{LAST} rank-1"]
     assert scores["1", "set2 over set1"] == "+10.0 [+10.0, +10.0], 3 of 3"
+
+
+def test_a_single_setting_is_told_without_a_verdict(tmp_path):
+    assert "No two settings" in verdicts_text(read_records(kept(tmp_path, [a_run()]) / "runs"))
 
 
 def test_an_effect_is_paired_with_the_default_reading_of_its_setting(tmp_path):
