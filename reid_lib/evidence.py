@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from reid_lib import figures
 from reid_lib.config import PRESETS, RunConfig
 from reid_lib.metrics import split_test, viewpoint_grid
-from reid_lib.report import SCORES, START, markdown, view_angle
+from reid_lib.report import SCORES, START, markdown, view_angle, viewpoint_table
 from reid_lib.runs import Run, read_run, write_json, write_text
 
 COMMITTED = PRESETS.parent / "figures" / "pku74"  # records of the real runs, as they came
@@ -91,9 +91,11 @@ def read_records(folder: str | Path) -> pd.DataFrame:
         were scored ("last epochs rank-1", ...), near_0, ..., near_180: the mean distance between
         codes of one person whose views lie so many degrees apart, over that between persons; and
         the norms of gradients and codes in the first and last epoch ("first grad_sl", ...).
-        Of runs that differ in the name of their row alone the first is kept.
+        viewpoint holds the columns of each run's `metrics.viewpoint_grid`. Of runs that differ in
+        the name of their row alone the first is kept.
     Raises:
-        ValueError: there is no record.
+        ValueError: there is no record; two of one split, or of several data sets, which must not
+            be averaged: it names them.
     """
     lines = []
     for path in sorted(Path(folder).glob("*.json")):
@@ -116,6 +118,7 @@ def read_records(folder: str | Path) -> pd.DataFrame:
                 **{key: manifest[key] for key in ("seconds", "device", "threads")},
                 **{name: 100 * value for name, value in scores.items()},
                 **_near(content["viewpoint"]),
+                "viewpoint": content["viewpoint"],
                 **{
                     f"{when} {name}": content["history"][when].get(name)
                     for when in ("first", "last")
@@ -125,9 +128,21 @@ def read_records(folder: str | Path) -> pd.DataFrame:
         )
     if not lines:
         raise ValueError(f"no record in {folder}")
-    same = ["network", "setting", "changed", "split", "seed", "validation"]
-    same += ["data_sha256", "weights_sha256"]
-    frame = pd.DataFrame(lines).drop_duplicates(same, ignore_index=True)
+    same = ["network", "setting", "changed", "split", "validation"]
+    frame = pd.DataFrame(lines)
+    frame = frame.drop_duplicates([*same, "seed", "weights_sha256", "data_sha256"])
+    one_each = frame.drop_duplicates("data_sha256").record
+    if len(one_each) > 1:
+        raise ValueError(
+            f"{folder} holds records of several data sets, such as {' and '.join(one_each)}; "
+            "expected one: give each a folder of its own"
+        )
+    twice = frame[frame.duplicated(same, keep=False)].record
+    if len(twice):
+        raise ValueError(
+            f"{folder} holds several records of one split, {' and '.join(twice[:2])}; expected "
+            "runs of one seed and start"
+        )
     order = frame.setting.map(SETTINGS.index)
     return frame.iloc[np.lexsort((frame.split, order, frame.network))].reset_index(drop=True)
 
@@ -143,6 +158,14 @@ def _changed(config: dict) -> str:
     plain["centres"] = "memory"
     differ = [k for k in plain if k not in NOT_CHOICES and config.get(k, plain[k]) != plain[k]]
     return ", ".join(f"{key}={config[key]}" for key in differ)
+
+
+def _listed(splits: pd.Series) -> str:
+    """ "5 (0 to 4)": how many splits, and which."""
+    chosen = sorted(splits)
+    whole = len(chosen) > 2 and chosen == list(range(chosen[0], chosen[-1] + 1))
+    names = f"{chosen[0]} to {chosen[-1]}" if whole else ", ".join(map(str, chosen))
+    return f"{len(chosen)} ({names})"
 
 
 def _near(grid: dict) -> dict[str, float]:
@@ -162,8 +185,9 @@ def means(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
         frame: as `read_records` returns it, one recipe a network and setting.
         columns: which scores.
     Returns:
-        A row a network, setting and score: persons, splits (how many), mean, low, high (NaN for a
-        single split). Splits share persons, which the interval allows for (Nadeau and Bengio).
+        A row a network, setting and score: persons, splits (how many, and which), mean, low, high
+        (NaN for a single split). Splits share persons, which the interval allows for (Nadeau and
+        Bengio).
     """
     lines = []
     for (network, setting, persons), part in frame.groupby(
@@ -176,7 +200,8 @@ def means(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
             low, high = (np.nan, np.nan) if table is None else table.loc[name, ["low", "high"]]
             mean = part[name].mean()
             line = {"network": network, "setting": setting, "persons": persons, "score": name}
-            lines.append(line | {"splits": len(part), "mean": mean, "low": low, "high": high})
+            line |= {"splits": _listed(part.split), "mean": mean, "low": low, "high": high}
+            lines.append(line)
     return pd.DataFrame(lines)
 
 
@@ -289,7 +314,8 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
         table = difference(better, worse, columns)
         shown = {name: _interval(row, sign) for name, row in table.iterrows()}
         line = {"claim": claim, "network": network, "contrast": contrast}
-        line |= {"splits": int(table.splits.iloc[0])} | shown | {"verdict": verdict(table)}
+        common = better[better.split.isin(worse.split)].split
+        line |= {"splits": _listed(common)} | shown | {"verdict": verdict(table)}
         lines.append(line)
 
     for network, part in frame.groupby("network", sort=False):
@@ -301,8 +327,7 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
         frame[(frame.backbone == name) & (frame.setting == "htri")]
         for name in ("resnet18", "resnet50")
     )
-    if len(small) and len(large):
-        add("2", large.network.iloc[0], "resnet18 over resnet50, htri", small, large, scores)
+    add("2", "both from one start", "resnet18 over resnet50, htri", small, large, scores)
     for network, part in frame.groupby("network", sort=False):
         rows = {name: part[part.setting == name] for name in SETTINGS}
         for worse in ("set1", "htri"):
@@ -336,11 +361,16 @@ def table_text(frame: pd.DataFrame) -> str:
         index=keys, columns="score", values="cell", aggfunc="first", sort=False
     )
     wide = wide[columns].reset_index().set_index("network")
+    precision = frame.groupby("backbone", sort=False).precision.agg(
+        lambda p: " or ".join(sorted(set(p)))
+    )
     note = (
         f"In percent; camera {DIRECTION.replace('->', ' to ')}, in the last two columns both ways. "
-        "Means over the splits (how many is said) with 95 % intervals that allow for the persons "
-        f'that splits share. "{LAST}": the mean over the scores of the last ten epochs, which one '
-        "step does not decide."
+        "Means over the splits (how many, and which) with 95 % intervals that allow for the "
+        f'persons that splits share. "{LAST}": the mean over the scores of the last ten epochs, '
+        "which one step does not decide. Computed in "
+        f"{', '.join(f'{kind} ({name})' for name, kind in precision.items())} on "
+        f"{' and '.join(sorted(set(frame.device)))}."
     )
     return f"{markdown(wide)}\n\n{note}\n"
 
@@ -356,7 +386,10 @@ def verdicts_text(frame: pd.DataFrame) -> str:
         if len(part):
             verdict = part.pop("verdict")
             texts.append(markdown(part.assign(verdict=verdict).set_index("claim")))
-    return "\n\n".join(texts or ["No two settings on one network yet."]) + "\n"
+    missing = [claim for claim in "1234" if claim not in set(table.claim)]
+    if missing:
+        texts.append(f"Not measured: claim {', '.join(missing)}.")
+    return "\n\n".join(texts) + "\n"
 
 
 def choices_text(frame: pd.DataFrame) -> str:
@@ -383,6 +416,36 @@ def choices_text(frame: pd.DataFrame) -> str:
         f"many of them it is above zero. By rank-1 the default readings rank {'; '.join(defaults)}."
     )
     return f"{markdown(wide)}\n\n{note}\n"
+
+
+_VIEWS = ["query_orientation", "gallery_orientation"]
+
+
+def _grids(plain: pd.DataFrame) -> pd.DataFrame:
+    """The viewpoint grids, means over splits: a row a network, setting and pair of orientations."""
+    grids = pd.concat(
+        [
+            pd.DataFrame(run.viewpoint)
+            .astype(float)
+            .assign(network=run.network, setting=run.setting)
+            for run in plain.itertuples()
+        ]
+    )
+    keys = ["network", "setting", *_VIEWS]
+    means = grids.groupby(keys, sort=False).rank1.mean().reset_index()
+    return means.astype({name: int for name in _VIEWS})
+
+
+def viewpoint_text(plain: pd.DataFrame) -> str:
+    """Which views find each other, means over splits, as Markdown."""
+    grids = _grids(plain)
+    texts = []
+    for network, part in grids.groupby("network", sort=False):
+        splits = plain[plain.network == network].groupby("setting", sort=False).split.agg(_listed)
+        over = "; ".join(f"{setting} {which}" for setting, which in splits.items())
+        table = viewpoint_table(part.assign(row=part.setting))
+        texts.append(f"{network}; means over splits: {over}:\n\n{table}")
+    return "\n".join(texts)
 
 
 def scoring_text(plain: pd.DataFrame) -> str:
@@ -470,12 +533,14 @@ def report(frame: pd.DataFrame) -> tuple[dict[str, str], dict[str, tuple[Figure,
         frame: as `read_records` returns it.
     Returns:
         Texts by file name, and figures with their alt texts by name.  Always runs.csv.  Of default
-        readings on test persons table.md, verdicts.md, splits and agreement-<network>; where open
+        readings on test persons table.md, verdicts.md, splits, agreement-<network>, viewpoint.md
+        and viewpoint-<network>; where open
         choices were varied choices.md, scoring.md and choices-<network>; where the scatter loss
         was, scatter.md and scatter; where recipes were scored on held-out training persons,
         recipes.md in place of all these.
     """
-    texts, pictures = {"runs.csv": frame.round(6).to_csv(index=False)}, {}
+    listed = frame.drop(columns="viewpoint")
+    texts, pictures = {"runs.csv": listed.round(6).to_csv(index=False)}, {}
     if frame.validation.any():
         return texts | {"recipes.md": recipes_text(frame)}, {}
     plain = frame[frame.changed == ""]
@@ -491,6 +556,8 @@ def report(frame: pd.DataFrame) -> tuple[dict[str, str], dict[str, tuple[Figure,
         texts |= {"table.md": table_text(plain), "verdicts.md": verdicts_text(plain)}
         pictures["splits"] = _split_picture(plain)
         pictures |= _agreement_pictures(plain)
+        texts["viewpoint.md"] = viewpoint_text(plain)
+        pictures |= _viewpoint_pictures(plain)
     return texts, pictures
 
 
@@ -538,6 +605,20 @@ def _agreement_pictures(plain: pd.DataFrame) -> dict:
         alt = f"{network}: {label}, from equal to opposite views. {spoken}."
         name = f"agreement-{network.partition(',')[0]}"
         pictures[name] = figures.agreement_by_angle(curves, label), alt
+    return pictures
+
+
+def _viewpoint_pictures(plain: pd.DataFrame) -> dict:
+    """Rank-1 of each query orientation against each of the gallery, means over splits."""
+    pictures = {}
+    for network, part in _grids(plain).groupby("network", sort=False):
+        cells = {
+            setting: 100 * grid.pivot(index=_VIEWS[0], columns=_VIEWS[1], values="rank1").to_numpy()
+            for setting, grid in part.groupby("setting", sort=False)
+        }
+        picture = figures.viewpoint_grids(cells, "rank-1 (%)", vmin=0, vmax=100)
+        alt = f"{network}: rank-1 by query and gallery orientation, for each setting."
+        pictures[f"viewpoint-{network.partition(',')[0]}"] = picture, alt
     return pictures
 
 

@@ -24,6 +24,7 @@ from reid_lib.evidence import (
     verdict,
     verdicts,
     verdicts_text,
+    viewpoint_text,
     write_report,
 )
 from reid_lib.metrics import split_test
@@ -137,10 +138,10 @@ def test_means_have_the_interval_of_overlapping_splits(tmp_path):
     half = 4.302653 * 10 * np.sqrt(1 / 3 + 1)
     assert table.loc["set2", "low"] == pytest.approx(60 - half, abs=1e-3)
     assert table.loc["set2", "high"] == pytest.approx(60 + half, abs=1e-3)
-    assert table.loc["set1", "splits"] == 1 and np.isnan(table.loc["set1", "low"])
+    assert table.loc["set1", "splits"] == "1 (0)" and np.isnan(table.loc["set1", "low"])
     text = table_text(frame)
-    assert f"| set2 | 6/6 | 3 | 60.0 [{60 - half:.1f}, {60 + half:.1f}] |" in text
-    assert "| set1 | 6/6 | 1 | 50.0 | 50.0 |" in text
+    assert f"| set2 | 6/6 | 3 (0 to 2) | 60.0 [{60 - half:.1f}, {60 + half:.1f}] |" in text
+    assert "| set1 | 6/6 | 1 (0) | 50.0 | 50.0 |" in text
 
 
 def test_differences_are_paired_by_split(tmp_path):
@@ -187,8 +188,34 @@ def test_each_claim_is_judged_on_the_network_that_it_speaks_of(tmp_path):
     assert scores["1", "set2 over set1"] == "+10.0 [+10.0, +10.0], 3 of 3"
 
 
-def test_a_single_setting_is_told_without_a_verdict(tmp_path):
-    assert "No two settings" in verdicts_text(read_records(kept(tmp_path, [a_run()]) / "runs"))
+def test_a_claim_without_runs_is_told_as_not_measured(tmp_path):
+    text = verdicts_text(read_records(kept(tmp_path, [a_run()]) / "runs"))
+    assert text == "Not measured: claim 1, 2, 3, 4.\n"
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"data_sha256": "another"}, "several data sets"),
+        ({"seed": 1}, "several records of one split"),
+    ],
+)
+def test_runs_that_must_not_be_averaged_are_refused_by_name(tmp_path, changes, words):
+    folder = kept(tmp_path, [a_run(), a_run(**changes)]) / "runs"
+    with pytest.raises(ValueError, match=f"{words}.*000 and 001"):
+        read_records(folder)
+
+
+def test_views_are_means_over_the_splits(tmp_path):
+    runs = [a_run("set1"), a_run("set1", 1)]
+    text = viewpoint_text(read_records(kept(tmp_path, runs) / "runs"))
+    same = []
+    for run in runs:
+        grid = pd.DataFrame(record(run)["viewpoint"])
+        same.append(100 * grid.rank1[grid.query_orientation == grid.gallery_orientation].mean())
+    (line,) = (line for line in text.splitlines() if line.startswith("| set1 |"))
+    assert line.split(" | ")[2] == f"{np.mean(same):.1f}"
+    assert "set1 2 (0, 1)" in text
 
 
 def test_an_effect_is_paired_with_the_default_reading_of_its_setting(tmp_path):
