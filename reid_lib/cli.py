@@ -44,7 +44,7 @@ def _resolve(arguments) -> None:
     from reid_lib.training import data_folder, resolve
 
     folder = data_folder(preset, arguments.root / "data", progress=True)
-    report = check(folder)
+    report = check(folder, one_size=any(row.image_size is None for row in preset.rows))
     if report.errors:
         raise ValueError(f"{folder} has faults that would falsify scores:\n{report}")
     index = read_pku(folder)
@@ -59,6 +59,7 @@ def _resolve(arguments) -> None:
 
 def _train(arguments) -> int:
     preset = _preset(arguments)
+    preset.row(arguments.row)  # a wrong one need not wait for the data
 
     from reid_lib.dataset import load_pixels, read_pku
     from reid_lib.runs import run_folder
@@ -121,10 +122,14 @@ def _expect(arguments) -> None:
     from reid_lib.report import expected_scores
     from reid_lib.runs import read_run, write_json
 
+    load_preset(arguments.preset)  # refuses an unknown name
     runs = [
         [read_run(path.parent) for path in sorted(folder.rglob("manifest.json"))]
         for folder in arguments.results
     ]
+    for folder, found in zip(arguments.results, runs, strict=True):
+        if not found:
+            raise ValueError(f"no finished run under {folder}")
     write_json(PRESETS / "expected" / f"{arguments.preset}.json", expected_scores(runs))
 
 

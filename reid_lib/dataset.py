@@ -6,6 +6,7 @@ An *index* is a DataFrame with one row an image and the columns path, pid, camid
 import functools
 import hashlib
 import io
+import itertools
 import math
 import re
 import tempfile
@@ -69,16 +70,17 @@ class Check:
         return "\n".join([*lines, "{} errors, {} notices".format(*faults)])
 
 
-def check(folder: str | Path) -> Check:
+def check(folder: str | Path, one_size: bool = True) -> Check:
     """Open every image of a folder in PKU-ReID's layout and name every fault by file.
 
     Errors: an unreadable image, a name that does not fit, a view that is missing or there twice,
-    the same bytes under two persons or two cameras, a size other than the others'.
-    Notices: the same bytes under two orientations of one person and camera, an unfamiliar number of
-    persons or cameras, a size other than 48 x 128.
+    the same bytes under two persons or two cameras, a size other than the others', a single person
+    or camera. Notices: the same bytes under two orientations of one person and camera, an
+    unfamiliar number of persons or cameras, a size other than 48 x 128.
 
     Args:
         folder: one flat folder of images.
+        one_size: whether images of several sizes are an error; a notice where they are resized.
     Returns:
         The check; `errors` is empty where scores can be trusted.
     Raises:
@@ -117,11 +119,10 @@ def check(folder: str | Path) -> Check:
     cameras = sorted(index.camid.unique())
     wanted = pd.MultiIndex.from_product([sorted(index.pid.unique()), cameras, ORIENTATIONS])
     found = set(views.groups)
-    errors += [
-        f"{pid}_{camid}_{orientation}: the view is missing"
-        for pid, camid, orientation in wanted
-        if (pid, camid, orientation) not in found
-    ]
+    missing = [view for view in wanted if view not in found]
+    for (pid, camid), views in itertools.groupby(missing, key=lambda view: view[:2]):
+        names = [f"{pid}_{camid}_{orientation}" for _, _, orientation in views]
+        errors.append(f"{', '.join(names)}: the view is missing")
     errors += [
         f"{name}: orientation {orientation} is not one of 1 to 8"
         for name, orientation in zip(_names(index), index.orientation, strict=True)
@@ -130,11 +131,20 @@ def check(folder: str | Path) -> Check:
 
     counted = Counter(size for size in sizes if size)
     usual = counted.most_common(1)[0][0] if counted else None
-    errors += [
-        f"{name}: {size[0]} x {size[1]} pixels, the others have {usual[0]} x {usual[1]}"
+    others = [
+        f"{name}: {size[0]} x {size[1]} pixels, most have {usual[0]} x {usual[1]}"
         for name, size in zip(_names(index), sizes, strict=True)
         if size and size != usual
     ]
+    if one_size:
+        errors += [
+            f"{line}; resize it, or set image_size in the preset's recipe" for line in others
+        ]
+    elif others:
+        notices.append(f"{len(others)} images are of other sizes: {_some(others)}")
+    for what, ids in (("person", index.pid), ("camera", index.camid)):
+        if ids.nunique() == 1:
+            errors.append(f"only {what} {ids.iloc[0]}; scores need two or more")
     if usual and usual != PKU_SIZE:
         notices.append(f"images are {usual[0]} x {usual[1]} pixels; PKU-ReID's are 48 x 128")
     if index.pid.nunique() != PKU_PERSONS:
@@ -252,7 +262,7 @@ def _room(shape: tuple[int, ...], budget: int) -> np.ndarray:
 def _scan(folder: str | Path) -> tuple[pd.DataFrame, list[str]]:
     folder = Path(folder)
     if not folder.is_dir():
-        raise ValueError(f"no folder {folder}. {WHERE}")
+        raise ValueError(f"{folder} is no folder. {WHERE}")
     rows, strangers = [], []
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.suffix.lower() not in _IMAGE_SUFFIXES:
@@ -262,7 +272,11 @@ def _scan(folder: str | Path) -> tuple[pd.DataFrame, list[str]]:
         else:
             strangers.append(path.name)
     if not rows:
-        raise ValueError(f"no image named personId_cameraId_orientationId.png in {folder}. {WHERE}")
+        there = f" (there are {_some(strangers)})" if strangers else ""
+        raise ValueError(
+            "no image named personId_cameraId_orientationId.png, three numbers, in "
+            f"{folder}{there}. {WHERE}"
+        )
     index = pd.DataFrame(rows, columns=["path", "pid", "camid", "orientation"])
     return index.sort_values(["pid", "camid", "orientation", "path"], ignore_index=True), strangers
 

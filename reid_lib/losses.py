@@ -28,12 +28,14 @@ def classification_loss(
     Returns:
         A scalar.
     Raises:
-        ValueError: shapes disagree, a label outside [0, P), or an unknown reduction.
+        ValueError: shapes disagree, a label outside [0, P), or an option that is not allowed.
     """
     _check_labels(logits, labels, "logits")
     _check_rows(labels, logits.shape[1], "classes")
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is {reduction!r}; expected 'mean' or 'sum'")
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"smoothing is {smoothing}; expected 0 or more and less than 1")
     return F.cross_entropy(logits, labels, reduction=reduction, label_smoothing=smoothing)
 
 
@@ -196,7 +198,11 @@ def person_centres(codes: Tensor, labels: Tensor, persons: int) -> Tensor:
         persons: P.
     Returns:
         (P, D) float; NaN in the row of a person without a code.
+    Raises:
+        ValueError: shapes disagree, or a label outside [0, P).
     """
+    _check_labels(codes, labels, "codes")
+    _check_rows(labels, persons, "persons")
     codes, known = _known(codes)
     sums = codes.new_zeros(persons, codes.shape[1]).index_add(0, labels, codes)
     counts = codes.new_zeros(persons).index_add(0, labels, known.to(codes.dtype))
@@ -220,7 +226,17 @@ class CentreMemory:
         self.codes = torch.full((len(labels), width), torch.nan, device=labels.device)
 
     def update(self, images: Tensor, codes: Tensor) -> None:
-        """Replace the codes of `images` (B,) by `codes` (B, D), without their gradient."""
+        """Replace the codes of `images` (B,) by `codes` (B, D), without their gradient.
+
+        Raises:
+            ValueError: shapes disagree.
+        """
+        expected = (*images.shape, self.codes.shape[1])
+        if images.ndim != 1 or codes.shape != expected:
+            raise ValueError(
+                f"codes have shape {tuple(codes.shape)} and images {tuple(images.shape)}; "
+                f"expected (B, {self.codes.shape[1]}) and (B,)"
+            )
         self.codes[images] = codes.detach().to(self.codes.dtype)
 
     def centres(self) -> Tensor:
@@ -249,11 +265,19 @@ def _distance(difference: Tensor, distance: str) -> Tensor:
 
 
 def _check_labels(values: Tensor, labels: Tensor, name: str) -> None:
+    for what, given in ((name, values), ("labels", labels)):
+        if not isinstance(given, Tensor):
+            raise ValueError(f"{what} are {type(given).__name__}; expected a torch tensor")
     if values.ndim != 2 or labels.shape != values.shape[:1]:
+        width = "P" if name == "logits" else "D"
         raise ValueError(
             f"{name} have shape {tuple(values.shape)} and labels {tuple(labels.shape)}; "
-            "expected (B, D) and (B,)"
+            f"expected (B, {width}) and (B,)"
         )
+    if not values.is_floating_point():
+        raise ValueError(f"{name} are {values.dtype}; expected floating point: {name}.float()")
+    if labels.dtype != torch.int64:
+        raise ValueError(f"labels are {labels.dtype}; expected torch.int64: labels.long()")
     if len(labels) == 0:
         raise ValueError(f"{name} are empty; expected at least one row")
 
@@ -263,7 +287,10 @@ def _check_rows(labels: Tensor, rows: int, name: str) -> None:
         return
     low, high = labels.aminmax()
     if low < 0 or high >= rows:
-        raise ValueError(f"labels run from {int(low)} to {int(high)}, but there are {rows} {name}")
+        raise ValueError(
+            f"labels run from {int(low)} to {int(high)}, but there are {rows} {name}; expected 0 "
+            f"to {rows - 1}: number the persons from 0"
+        )
 
 
 def _check_centres(codes: Tensor, labels: Tensor, centres: Tensor) -> None:

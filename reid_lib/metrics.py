@@ -97,7 +97,7 @@ class Protocol:
             "single": "one image of each gallery person, expectation over the draw",
         }[self.match]
         cameras = {
-            "all": "images of all cameras",
+            "all": "images of all cameras that it holds",
             "other": "images of cameras other than the query's",
         }[self.gallery_cameras]
         junk = ["same person and same camera"] if self.same_camera_junk else []
@@ -225,8 +225,9 @@ def evaluate_distances(
     """Score a ranking by distances of any kind, such as re-ranked ones.
 
     Args:
-        distances: (Q, G) float; the nearest image has the least. Only their order counts, but for
-            ties: the protocol's tolerance is relative to the mean of a query's distances.
+        distances: (Q, G) float; the nearest image has the least (of similarities give the
+            negatives). Only their order counts, but for ties: the protocol's tolerance is relative
+            to the mean of a query's distances.
         q_pids, ..., q_names: as `evaluate`.
     Returns:
         A `Result`, by the same rules as `evaluate`'s.
@@ -481,7 +482,7 @@ def _ids(ids: Ids, length: int, name: str) -> np.ndarray:
     if ids.shape != (length,):
         raise ValueError(f"{name} has shape {ids.shape}; expected ({length},), one a code.")
     if ids.dtype.kind not in "iu":
-        raise ValueError(f"{name} is of type {ids.dtype}; expected whole numbers.")
+        raise ValueError(f"{name} is of type {ids.dtype}; expected whole numbers: {name}.long()")
     return ids.astype(np.int64)
 
 
@@ -538,6 +539,10 @@ class _Pairs:
 
 
 def _pairs(ids: _Ids, protocol: Protocol) -> _Pairs:
+    if not isinstance(protocol, Protocol):
+        raise ValueError(
+            f"protocol is {protocol!r}; expected a Protocol, as Protocol(ap='market')."
+        )
     # With both sides in the order of their persons, a person is a slice of each.
     common = np.intersect1d(ids.q_pids, ids.g_pids)
     sides = []

@@ -26,6 +26,20 @@ def test_the_module_is_the_command():
     assert done.stderr.startswith("reid train: no preset 'dmo'; known: demo")
 
 
+def test_a_wrong_row_is_named_before_any_data_are_drawn(tmp_path, capsys):
+    arguments = ["train", "smoke", "--row", "nope", "--root", str(tmp_path)]
+    assert main(arguments) == 2
+    assert "no row 'nope'; its rows: resnet50_htri" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_expected_scores_need_a_known_preset_and_finished_runs(tmp_path, capsys):
+    assert main(["expect", "nope", str(tmp_path)]) == 2
+    assert "no preset 'nope'" in capsys.readouterr().err
+    assert main(["expect", "smoke", str(tmp_path)]) == 2
+    assert "no finished run under" in capsys.readouterr().err
+
+
 def test_train_leaves_a_run_folder_and_prints_its_scores(preset_file, tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["train", str(preset_file), "--row", "set3", "--out", str(out)]) == 0
@@ -48,7 +62,7 @@ def test_resolve_checks_everything_and_writes_the_complete_configs(preset_file, 
         (("batch_size: 8", "batch_size: 400"), [], "batch_size is 400"),
         (("precision", "precison"), [], "unknown key 'precison'"),
         (("start: random", "start: imagenet"), ["--weights", "nowhere"], "no ImageNet weights"),
-        (("tiny", "tiny"), ["--data", "nowhere"], "no folder"),
+        (("tiny", "tiny"), ["--data", "nowhere"], "is no folder"),
     ],
 )
 def test_wrong_input_is_named_before_training_and_leaves_nothing(

@@ -103,7 +103,7 @@ def a_ninth_orientation(folder):
         (double_a_view, "003_2_1.png, 3_2_1.png: the same view twice"),
         (truncate, "001_1_1.png: cannot be read"),
         (not_an_image, "001_1_1.png: cannot be read (not an image)"),
-        (resize_one, "004_1_2.png: 30 x 48 pixels, the others have 24 x 48"),
+        (resize_one, "004_1_2.png: 30 x 48 pixels, most have 24 x 48"),
         (misname, "001-1-1.png: the name does not fit"),
         (one_image_two_persons, "001_1_1.png, 002_1_1.png: the same image under two persons"),
         (one_image_two_cameras, "001_1_1.png, 001_2_1.png: the same image under two cameras"),
@@ -117,6 +117,34 @@ def test_a_fault_that_would_falsify_a_score_is_an_error_by_name(folder, capsys, 
     assert message in capsys.readouterr().out
 
 
+def test_missing_views_take_a_line_a_person_and_camera(folder):
+    Image.new("RGB", (24, 48)).save(folder / "5_3_1.png")
+    missing = [line for line in check(folder).errors if "missing" in line]
+    assert len(missing) == 6  # camera 3 has one view of one person and none of the others
+    assert "1_3_1, 1_3_2, 1_3_3, 1_3_4, 1_3_5, 1_3_6, 1_3_7, 1_3_8: the view is missing" in missing
+
+
+def test_other_sizes_are_only_a_notice_where_images_are_resized(folder):
+    resize_one(folder)
+    assert "set image_size" in check(folder).errors[0]
+    resized = check(folder, one_size=False)
+    assert not resized.errors
+    assert any("1 images are of other sizes: 004_1_2.png" in line for line in resized.notices)
+
+
+@pytest.mark.parametrize("what, left", [("person 1", "*1_?_?.png"), ("camera 1", "*_1_?.png")])
+def test_a_single_person_or_camera_is_an_error(folder, what, left):
+    for path in set(folder.iterdir()) - set(folder.glob(left)):
+        path.unlink()
+    assert f"only {what}; scores need two or more" in check(folder).errors
+
+
+def test_names_that_do_not_fit_are_shown(tmp_path):
+    (tmp_path / "1_A_1.png").touch()
+    with pytest.raises(ValueError, match=r"three numbers, in .*there are 1_A_1\.png"):
+        read_pku(tmp_path)
+
+
 def test_one_image_under_two_orientations_is_only_a_notice(folder, capsys):
     shutil.copy(folder / "005_1_4.png", folder / "005_1_5.png")
     report = check(folder)
@@ -126,7 +154,7 @@ def test_one_image_under_two_orientations_is_only_a_notice(folder, capsys):
 
 
 def test_a_missing_or_empty_folder_says_where_the_data_are_to_be_had(tmp_path, capsys):
-    with pytest.raises(ValueError, match=r"no folder .*PKU-Reid-Dataset"):
+    with pytest.raises(ValueError, match=r"none is no folder.*PKU-Reid-Dataset"):
         read_pku(tmp_path / "none")
     with pytest.raises(ValueError, match=r"no image named personId_.*PKU-Reid-Dataset"):
         read_pku(tmp_path)

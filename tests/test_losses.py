@@ -292,6 +292,34 @@ def test_bad_input_is_refused_by_name(case, loss):
         loss(codes[:0], labels[:0], centres)
 
 
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda c, y: (c.numpy(), y), "codes are ndarray; expected a torch tensor"),
+        (lambda c, y: (c, y.tolist()), "labels are list; expected a torch tensor"),
+        (lambda c, y: (c.int(), y), r"codes are torch.int32.*codes\.float\(\)"),
+        (lambda c, y: (c, y.float()), r"labels are torch.float32.*labels\.long\(\)"),
+        (lambda c, y: (c, y + 1), r"labels run from 1 to 4.*expected 0 to 3.*from 0"),
+    ],
+)
+def test_input_of_another_type_is_refused_with_the_way_out(case, change, words):
+    codes, labels, centres = case
+    codes, labels = change(codes, labels)
+    for loss in (compact_loss, scatter_loss):
+        with pytest.raises(ValueError, match=words):
+            loss(codes, labels, centres)
+    with pytest.raises(ValueError, match=words):
+        person_centres(codes, labels, 4)
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (1, 5), (5,), (3, 6)])
+def test_the_memory_refuses_codes_of_another_shape(shape):
+    memory = CentreMemory(torch.arange(4), 5)
+    with pytest.raises(ValueError, match=r"expected \(B, 5\) and \(B,\)"):
+        memory.update(torch.arange(3), torch.zeros(shape))
+    assert memory.codes.isnan().all()
+
+
 def test_bad_triplets_weights_and_options_are_refused_by_name(case):
     codes, labels, _ = case
     with pytest.raises(ValueError, match="one person"):

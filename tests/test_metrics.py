@@ -884,3 +884,9 @@ def test_only_the_order_of_given_distances_counts():
 def test_distances_that_cannot_be_ranked_are_refused(distances, message):
     with pytest.raises(ValueError, match=message):
         evaluate_distances(distances, [0, 1], [0, 1], [0, 0], [1, 1])
+
+
+def test_a_protocol_by_its_name_is_refused_with_the_way_out():
+    codes, ids = np.eye(2), np.arange(2)
+    with pytest.raises(ValueError, match=r"protocol is 'market'; expected a Protocol"):
+        evaluate(codes, codes, ids, ids, ids, ids, protocol="market")
