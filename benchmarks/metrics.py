@@ -223,9 +223,13 @@ def main() -> None:
             f"{processor()}, 1 thread; Python {platform.python_version()}, "
             f"torch {torch.__version__}, NumPy {np.__version__}."
         ]
-        lines += [f"Skipped: {', '.join(missing)}."] if missing else []
-        lines += ["", "| size | from codes to scores | median | reid_lib is | adds at its peak |"]
-        lines += ["| --- | --- | ---: | ---: | ---: |"]
+        lines += [f"Skipped: {', '.join(missing)}."] if missing and options.sizes else []
+        if options.sizes:
+            lines += [
+                "",
+                "| size | from codes to scores | median | reid_lib is | adds at its peak |",
+            ]
+            lines += ["| --- | --- | ---: | ---: | ---: |"]
         for key in options.sizes:
             size = SIZES[key]
             # In Python alone the largest size takes many minutes.

@@ -707,20 +707,24 @@ def losses_in_the_plane(panels: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def _looks(names: Iterable[str]) -> dict[str, tuple]:
-    """Colour, marker and line style of each row: the paper's have their own, others the rest."""
+    """Colour, marker and line style of each row: the paper's have their own, others the rest.
+
+    A row such as mobilenet_v2_set2 looks as the paper's that its name ends with, if no other does.
+    """
     names = list(names)
-    taken = {_ROWS[name][0] for name in names if name in _ROWS}
+    ends = {name: next((row for row in _ROWS if name.endswith(row)), None) for name in names}
+    ends |= {name: "resnet18_htri" for name in names if name.endswith("htri") and not ends[name]}
+    looks = {name: _ROWS[name] for name in names if name in _ROWS}
+    for name, row in ends.items():
+        alone = list(ends.values()).count(row) == 1
+        if row and alone:
+            looks[name] = _ROWS[row]
+    taken = {colour for colour, _, _ in looks.values()}
     free = [c for c in ("#009e73", "#d55e00", *PALETTE) if c not in taken] or list(PALETTE)
-    others = [name for name in names if name not in _ROWS]
-    looks = {
-        name: (
-            free[i % len(free)],
-            ("P", "X", "*", "h")[i % 4],
-            (0, (2 + i % 4, 1)) if i else "solid",
-        )
-        for i, name in enumerate(others)
-    }
-    return {name: _ROWS.get(name) or looks[name] for name in names}
+    for i, name in enumerate(name for name in names if name not in looks):
+        dash = (0, (2 + i % 4, 1)) if i else "solid"
+        looks[name] = (free[i % len(free)], ("P", "X", "*", "h")[i % 4], dash)
+    return {name: looks[name] for name in names}
 
 
 _TERMS = {  # name, symbol, symbol as weighted in Eq. 4, unit
@@ -760,7 +764,7 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     for term in terms:
         name, symbol, weighted, unit = _TERMS[term]
         grid[0].append((f"l_{term}", f"{name} loss {symbol}", unit))
-        grid[1].append((f"grad_{term}", f"gradient of {weighted}", "norm"))
+        grid[1].append((f"grad_{term}", f"gradient of {weighted}", "norm, by the codes"))
     rest = {
         "loss": ("total loss", "loss"),
         "code_norm": ("norm of the codes", "mean norm"),
@@ -1263,8 +1267,8 @@ def viewpoint_grids(
     bar.outline.set_visible(False)
     bar.set_label(label, parse_math=False)
     for axes in axes_grid[-1]:
-        axes.set_xlabel("gallery orientation")
-    figure.supylabel("query orientation")
+        axes.set_xlabel("gallery orientation\n(3 back, 7 front)")
+    figure.supylabel("query orientation (3 back, 7 front)")
     if missing:
         hatched = Patch(fc="white", ec="#aaaaaa", hatch="//////", lw=0.5)
         _legend(figure, {"no pair": hatched}, "outside upper right")

@@ -334,6 +334,11 @@ def test_a_row_of_the_table_looks_the_same_whichever_rows_are_beside_it():
     two = next(line for line in among if line.get_gid() == "set2")
     assert (alone.get_color(), alone.get_marker()) == (two.get_color(), two.get_marker())
     assert len({(line.get_color(), line.get_marker()) for line in among}) == len(ROWS)
+    looks = figures._looks(["mobilenet_v2_htri", "mobilenet_v2_set2", "other"])
+    assert looks["mobilenet_v2_set2"] == figures._looks(["set2"])["set2"]
+    assert looks["mobilenet_v2_htri"] == figures._looks(["resnet18_htri"])["resnet18_htri"]
+    both = figures._looks(["a_set2", "b_set2"])  # must be told apart
+    assert both["a_set2"] != both["b_set2"]
 
 
 # --- one by one -----------------------------------------------------------------------------------
