@@ -55,7 +55,7 @@ def caption(runs: list[Run], direction: str = "A->B") -> str:
     return (
         f"{persons['train']} persons to train, {persons['test']} to test; {'; '.join(recipes)}; "
         f"{several}{', '.join(map(str, splits))}; camera {direction.replace('->', ' to ')}; "
-        "in percent."
+        f"in percent (a random order of the gallery has rank-1 {100 / persons['test']:.1f})."
     )
 
 

@@ -251,10 +251,12 @@ def test_the_scatter_loss_is_judged_beside_set_2_by_its_share_in_the_gradient(tm
 def test_recipes_are_compared_on_held_out_persons_and_the_test_apart(tmp_path):
     runs = several("set1", [0.4, 0.5], validation=True)
     runs += several("set2", [0.5, 0.7], validation=True, neck="batchnorm")
+    runs += several("set1", [0.7, 0.7], validation=True, start="file")
     runs += several("set1", [0.3, 0.3]) + several("set2", [0.6, 0.6], neck="batchnorm")
     text = recipes_text(read_records(kept(tmp_path, runs) / "runs"))
     held_out, test = text.split("Test persons")
     best = next(line for line in held_out.splitlines() if "neck=batchnorm" in line)
+    assert held_out.splitlines()[4].startswith("| resnet18, weights from a file")  # the best first
     assert "| 60.0 |" in best and "+15.0 [" in best and "2 of 2" in best
     assert "+30.0 [+30.0, +30.0]" in test
     assert write_report(tmp_path)[1].name == "recipes.md"

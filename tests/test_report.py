@@ -86,6 +86,7 @@ def test_the_caption_says_what_was_run():
     assert "resnet18 from random weights, 15 epochs" in text
     assert "resnet50 from ImageNet weights" in text
     assert "split 0; camera A to B" in text
+    assert "a random order of the gallery has rank-1 4.2" in text
     assert "mean and standard deviation of 2 splits 0, 1" in caption([a_run(), a_run(split=1)])
 
 
