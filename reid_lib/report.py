@@ -212,11 +212,12 @@ def summary(preset: Preset, root: str | Path = ".") -> str:
     file = PRESETS / "expected" / f"{preset.name}.json"
     expected = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     table = table1(runs)["measured"]
-    lines += ["", "Score" + " " * 21 + "measured   expected"]
+    wide = max(16, *(len(row) + 1 for row in table.index))
+    lines += ["", f"{'Score':<{wide + 10}}measured   expected"]
     outside = 0
     for row, values in table.iterrows():
         for name in ("rank-1", "mAP"):
-            line = f"  {row:<16}{name:<8}{values[name]:8.1f}"
+            line = f"  {row:<{wide}}{name:<8}{values[name]:8.1f}"
             if row in expected:
                 mean, tolerance = expected[row][name]
                 inside = abs(values[name] - mean) <= tolerance
