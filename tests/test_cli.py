@@ -23,7 +23,7 @@ def test_the_module_is_the_command():
     command = [sys.executable, "-m", "reid_lib", "train", "dmo", "--row", "set3"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr.startswith("reid train: no preset 'dmo'; known: demo")
+    assert done.stderr.startswith("reid train: no preset 'dmo'; known: best, demo")
 
 
 def test_a_wrong_row_is_named_before_any_data_are_drawn(tmp_path, capsys):

@@ -98,7 +98,7 @@ def test_a_wrong_file_is_named(tmp_path, text, message):
 
 
 def test_an_unknown_preset_row_or_split_is_named():
-    with pytest.raises(ValueError, match="no preset 'dmo'; known: demo"):
+    with pytest.raises(ValueError, match="no preset 'dmo'; known: best, demo"):
         load_preset("dmo")
     with pytest.raises(ValueError, match="no row 'set9'; its rows: resnet50_htri"):
         load_preset("demo").row("set9")
