@@ -3,7 +3,8 @@
     .venv/bin/python benchmarks/fresh_clone.py
 
 It writes benchmarks/fresh_clone.md, which `make readme` puts into the README. With --empty-cache
-the packages are downloaded anew instead of coming from uv's cache.
+the packages are downloaded anew instead of coming from uv's cache; with --into DIR the clone stays
+there, with the figures that it drew.
 """
 
 import argparse
@@ -24,9 +25,11 @@ COMMANDS = (("make setup", 0), ("make test", 1), ("make reproduce", 0))  # and l
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--empty-cache", action="store_true")
-    empty_cache = parser.parse_args().empty_cache
+    parser.add_argument("--into", type=Path, help="an empty or new folder, which is kept")
+    options = parser.parse_args()
+    empty_cache = options.empty_cache
     with tempfile.TemporaryDirectory() as folder:
-        clone = Path(folder) / "clone"
+        clone = options.into or Path(folder) / "clone"
         subprocess.run(["git", "clone", "--quiet", REPOSITORY, clone], check=True)
         environment = {key: v for key, v in os.environ.items() if key != "VIRTUAL_ENV"}
         if empty_cache:
