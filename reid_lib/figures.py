@@ -26,6 +26,7 @@ import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
@@ -34,7 +35,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyArrowPatch, Patch, Polygon, Rectangle
 from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
-from matplotlib.ticker import MaxNLocator, NullLocator, StrMethodFormatter, SymmetricalLogLocator
+from matplotlib.ticker import (
+    LogLocator,
+    MaxNLocator,
+    NullLocator,
+    StrMethodFormatter,
+    SymmetricalLogLocator,
+)
 from PIL import Image
 from scipy.spatial import ConvexHull, QhullError
 
@@ -1528,14 +1535,12 @@ def scatter_study(table: pd.DataFrame) -> Figure:
     left.set_ylabel("rank-1 of set 3 less set 2's (points)")
     right.set_ylabel("codes' norm, last epoch over first")
     for axes in (left, right):
-        axes.set_xscale("log")
+        _log_scale(axes.set_xscale, axes.xaxis, table["last ratio"])
         axes.grid(True)
     figure.supxlabel(
         "gradient of the scatter loss over that of the classification loss, last epoch"
     )
-    right.set_yscale("log")
-    right.yaxis.set_major_formatter("{x:g}")
-    right.yaxis.set_minor_formatter("{x:g}")
+    _log_scale(right.set_yscale, right.yaxis, table["growth"])
     words = {"sum": "Eq. 3", "log": "its logarithm", "unit": "of unit codes"}
     handles = {name: Line2D([], [], color=colours[name], lw=3) for name in networks}
     handles |= {
@@ -1543,6 +1548,16 @@ def scatter_study(table: pd.DataFrame) -> Figure:
     }
     _legend(figure, handles)
     return _finished(figure)
+
+
+def _log_scale(set_scale: Callable, axis: Axis, values: pd.Series) -> None:
+    """A logarithmic axis whose few ticks can be read, over decades as over a part of one."""
+    set_scale("log")
+    spread = values.max() / values.min()
+    few = (1, 1.1, 1.2, 1.5, 2, 3, 5) if spread < 5 else (1, 2, 5) if spread < 100 else (1,)
+    axis.set_major_locator(LogLocator(subs=few))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter("{x:g}")
 
 
 # --- files ----------------------------------------------------------------------------------------
