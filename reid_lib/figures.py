@@ -31,6 +31,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyArrowPatch, Patch, Polygon, Rectangle
 from matplotlib.text import Text
@@ -174,7 +175,12 @@ def _legend(figure: Figure, handles: Mapping[str, Any], loc: str = "outside uppe
     columns = len(labels) if sum(widths) <= room else max(1, int(room / max(widths)))
     # matplotlib drops labels that begin with "_", so the names are put in afterwards.
     legend = figure.legend(
-        list(handles.values()), ["-"] * len(labels), loc=loc, ncols=columns, handlelength=length
+        list(handles.values()),
+        ["-"] * len(labels),
+        loc=loc,
+        ncols=columns,
+        handlelength=length,
+        handler_map={tuple: HandlerTuple(ndivide=None)},  # several marks side by side
     )
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_parse_math(False)
@@ -190,7 +196,7 @@ def _distance(value: float) -> str:
         return f"d² {value}"
     if value != 0 and (abs(value) < 0.01 or abs(value) >= 1e5):
         return f"d² {value:.1e}"
-    return f"d² {value:.2f}" if abs(value) < 100 else f"d² {value:.0f}"
+    return f"d² {value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
 
 
 # --- layout ---------------------------------------------------------------------------------------
@@ -535,7 +541,7 @@ def framework(
     wide = min(0.62, 0.08 * max(columns, 2))
     strip = _inset(page, 3.36 - wide / 2, 0.3, wide, 1.36)
     strip.set_gid("code")
-    strip.imshow(
+    colours = strip.imshow(
         folded.reshape(columns, rows).T,
         cmap="RdBu_r" if signed else "viridis",
         vmin=-limit if signed else 0,
@@ -545,8 +551,12 @@ def framework(
     )
     strip.set_axis_off()
     _line(page, 3.36, 0.05, "inherent code", fontsize=8)
-    low = f"−{limit:.2g}" if signed else "0"
-    _caption(page, 3.36, 1.72, [f"{len(code)} numbers,", f"{low} to {limit:.2g}"])
+    bar = figure.colorbar(colours, cax=_inset(page, 3.05, 1.74, 0.62, 0.06), location="bottom")
+    ends = (-limit, 0, limit) if signed else (0, limit)
+    bar.set_ticks(ends, labels=[f"{end:.2g}".replace("-", "−") for end in ends])
+    bar.ax.tick_params(length=0, pad=2)
+    bar.outline.set_visible(False)
+    _caption(page, 3.36, 1.92, [f"{len(code)} numbers"])
     _arrow(page, (3.74, middle), (3.98, middle))
 
     # The distances to the whole gallery, in the order of the ranking.
@@ -629,6 +639,10 @@ def losses_in_the_plane(panels: Sequence[Mapping[str, Any]]) -> Figure:
         layout="constrained",
     )
     persons = sorted({label for panel in panels for label in np.asarray(panel["labels"]).tolist()})
+    looks = {
+        person: {"color": PALETTE[j % len(PALETTE)], "marker": _MARKERS[j % len(_MARKERS)]}
+        for j, person in enumerate(persons)
+    }
     marks = set()
     for spare in grid.ravel()[len(panels) :]:
         spare.set_axis_off()
@@ -658,16 +672,15 @@ def losses_in_the_plane(panels: Sequence[Mapping[str, Any]]) -> Figure:
             headlength=5,
             zorder=2,
         )
-        for j, person in enumerate(persons):
+        for person, look in looks.items():
             own = labels == person
             if not own.any():
                 continue
-            colour, marker = PALETTE[j % len(PALETTE)], _MARKERS[j % len(_MARKERS)]
-            how = {"marker": marker}
+            colour, shape = look["color"], {"marker": look["marker"]}
             axes.scatter(
-                *before[own].T, s=11, fc="none", ec=colour, alpha=0.45, lw=0.7, zorder=1.5, **how
+                *before[own].T, s=11, fc="none", ec=colour, alpha=0.45, lw=0.7, zorder=1.5, **shape
             )
-            axes.scatter(*after[own].T, s=13, fc=colour, ec="white", lw=0.3, zorder=3, **how)
+            axes.scatter(*after[own].T, s=13, fc=colour, ec="white", lw=0.3, zorder=3, **shape)
         if centres is not None:
             axes.scatter(*centres.T, marker="+", s=45, color=INK, linewidths=1.4, zorder=4)
             marks.add("centre")
@@ -697,15 +710,16 @@ def losses_in_the_plane(panels: Sequence[Mapping[str, Any]]) -> Figure:
     figure.supylabel("second coordinate of the code")
     spot = {"ls": "none", "marker": "o", "color": GREY}
     handles = {
+        "a person each": tuple(Line2D([], [], ls="none", **look) for look in looks.values()),
         "before": Line2D([], [], mfc="none", alpha=0.6, **spot),
         "after": Line2D([], [], **spot),
     }
     if "centre" in marks:
         handles["centre"] = Line2D([], [], ls="none", marker="+", color=INK, ms=7, mew=1.4)
     if "sphere" in marks:
-        handles["sphere of radius d_min"] = Line2D([], [], ls=(0, (3, 2)), color=INK, lw=0.9)
+        handles["sphere of radius dₘᵢₙ"] = Line2D([], [], ls=(0, (3, 2)), color=INK, lw=0.9)
     if "boundary" in marks:
-        handles["boundary between persons"] = Line2D([], [], color=INK, lw=0.8)
+        handles["boundary"] = Line2D([], [], color=INK, lw=0.8)
     _legend(figure, handles)
     return _finished(figure)
 
@@ -869,13 +883,17 @@ def _person_colours(pids: Sequence) -> dict:
     """A colour a person: beyond the palette, hues turn and lightness steps from one to the next."""
     if len(pids) <= len(PALETTE):
         return dict(zip(pids, PALETTE, strict=False))
-    hues = math.ceil(len(pids) / 3)
-    shades = [seaborn.husl_palette(hues, s=0.9, l=light) for light in (0.38, 0.58, 0.75)]
-    return {pid: shades[i % 3][i // 3] for i, pid in enumerate(pids)}
+    lights = (0.45, 0.68) if len(pids) <= 12 else (0.38, 0.58, 0.75)
+    hues = len(pids) if len(pids) <= 12 else math.ceil(len(pids) / 3)
+    shades = [seaborn.husl_palette(hues, s=0.9, l=light) for light in lights]
+    step = len(pids) / hues
+    return {pid: shades[i % len(lights)][int(i / step)] for i, pid in enumerate(pids)}
 
 
 @_style()
-def tsne_panels(panels: Sequence[Mapping[str, Any]], note: str = "") -> Figure:
+def tsne_panels(
+    panels: Sequence[Mapping[str, Any]], note: str = "", coloured: Sequence | None = None
+) -> Figure:
     """Show codes flattened by t-SNE: a colour a person with its convex hull, a shape a camera.
 
     Args:
@@ -883,6 +901,7 @@ def tsne_panels(panels: Sequence[Mapping[str, Any]], note: str = "") -> Figure:
             `intra` and `inter`, the mean distance within and between persons in the space of the
             codes (not of the picture), written below with their ratio.
         note: a line for perplexity and seed.
+        coloured: the persons who get a colour and a hull, the others being grey; None: all.
     Returns:
         A figure two columns wide.
     Raises:
@@ -893,7 +912,8 @@ def tsne_panels(panels: Sequence[Mapping[str, Any]], note: str = "") -> Figure:
         if np.ndim(panel["xy"]) != 2 or np.shape(panel["xy"])[1] != 2:
             raise ValueError(f"xy is {np.shape(panel['xy'])}; expected (N, 2)")
         _same_length(len(panel["xy"]), pids=panel["pids"], camids=panel["camids"])
-    persons = sorted({pid for panel in panels for pid in np.asarray(panel["pids"]).tolist()})
+    everyone = sorted({pid for panel in panels for pid in np.asarray(panel["pids"]).tolist()})
+    persons = everyone if coloured is None else [pid for pid in everyone if pid in set(coloured)]
     cameras = sorted({cam for panel in panels for cam in np.asarray(panel["camids"]).tolist()})
     colours = _person_colours(persons)
 
@@ -913,11 +933,13 @@ def tsne_panels(panels: Sequence[Mapping[str, Any]], note: str = "") -> Figure:
     for axes, panel in zip(grid.ravel(), panels, strict=False):
         xy = np.asarray(panel["xy"], dtype=float)
         pids, camids = np.asarray(panel["pids"]), np.asarray(panel["camids"])
-        for person in np.unique(pids).tolist():
+        for person in persons:
+            if person not in pids:
+                continue
             axes.add_patch(
                 Polygon(
                     _hull(xy[pids == person]),
-                    fc=(*matplotlib.colors.to_rgb(colours[person]), 0.13),
+                    fc=(*matplotlib.colors.to_rgb(colours[person]), 0.09),
                     ec=(*matplotlib.colors.to_rgb(colours[person]), 0.6),
                     lw=0.5,
                     zorder=1,
@@ -928,7 +950,7 @@ def tsne_panels(panels: Sequence[Mapping[str, Any]], note: str = "") -> Figure:
             axes.scatter(
                 *xy[own].T,
                 s=size,
-                c=[colours[pid] for pid in pids[own].tolist()],
+                c=[colours.get(pid, "#d0d0d0") for pid in pids[own].tolist()],
                 marker=_MARKERS[j % len(_MARKERS)],
                 linewidths=0,
                 zorder=2,
@@ -951,8 +973,11 @@ def tsne_panels(panels: Sequence[Mapping[str, Any]], note: str = "") -> Figure:
         for j, camera in enumerate(cameras)
     }
     _legend(figure, handles)
-    text = f"A colour and a hull for each of {len(persons)} persons; the plane has no unit."
-    text = _wrapped(f"{text} {note}".strip(), side * columns - 0.1, SMALL + 0.5)
+    who = f"each of {len(persons)} persons"
+    if len(persons) < len(everyone):
+        who = f"{len(persons)} of {len(everyone)} persons, the others grey"
+    text = f"A colour and a hull for {who}; the plane has no unit."
+    text = _wrapped(text, side * columns - 0.1, SMALL + 0.5) + (f"\n{note}" if note else "")
     figure.supxlabel(text, fontsize=SMALL + 0.5, parse_math=False)
     return _finished(figure)
 
@@ -1288,7 +1313,7 @@ def agreement_by_angle(curves: pd.DataFrame | Mapping[str, pd.DataFrame], label:
 
     Args:
         curves: a frame, or row name to a frame, with columns `angle` (degrees, 0 to 180), `value`,
-            and `low` and `high`, the ends of its interval; NaN is left out.
+            and `low` and `high`, the ends of its 95 % interval; NaN is left out.
         label: what the score is, with its unit.
     Returns:
         A figure one column wide.
@@ -1321,6 +1346,7 @@ def agreement_by_angle(curves: pd.DataFrame | Mapping[str, pd.DataFrame], label:
             name: Line2D([], [], color=colour, marker=marker, ls=dash)
             for name, (colour, marker, dash) in looks.items()
         }
+        handles["95 % interval"] = Line2D([], [], ls="none", marker="|", color=GREY, ms=9, mew=1.4)
         _legend(figure, handles)
     return _finished(figure)
 
@@ -1460,7 +1486,7 @@ def effects(table: pd.DataFrame, label: str) -> Figure:
 
     Args:
         table: a line a choice, setting and score: `choice`, `setting`, `score`, `difference`, and
-            `low` and `high`, the ends of its interval (NaN for none).
+            `low` and `high`, the ends of its 95 % interval (NaN for none).
         label: what a difference is, with its unit.
     Returns:
         A figure two columns wide.
@@ -1498,9 +1524,10 @@ def effects(table: pd.DataFrame, label: str) -> Figure:
         axes.grid(True, axis="x")
         axes.grid(False, axis="y")
     handles = {
-        name: Line2D([], [], color=colour, marker=marker, lw=1.3)
+        name: Line2D([], [], ls="none", color=colour, marker=marker)
         for name, (colour, marker, _) in looks.items()
     }
+    handles["95 % interval"] = Line2D([], [], color=GREY, lw=1.3)
     _legend(figure, handles)
     return _finished(figure)
 

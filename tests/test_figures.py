@@ -399,7 +399,10 @@ def test_framework_draws_a_long_signed_code_and_a_small_gallery():
     cells = np.asarray(np.ma.filled(strip.get_array(), np.nan)).T.ravel()
     np.testing.assert_array_equal(cells[:2047], code)
     assert np.isnan(cells[2047:]).all()
-    assert {"ResNet-50", "2047 numbers,", "ranking: the nearest 2 by d²"} <= set(words(figure))
+    bar = next(axes for axes in figure.axes if len(axes.get_xticks()) == 3)
+    assert bar.get_xlim() == pytest.approx((-abs(code).max(), abs(code).max()))
+    assert [text.get_text() for text in bar.get_xticklabels()] == ["−3.9", "0", "3.9"]
+    assert {"ResNet-50", "2047 numbers", "ranking: the nearest 2 by d²"} <= set(words(figure))
 
 
 def test_losses_in_the_plane_draws_points_spheres_and_boundaries_in_equal_scale(drawn):
@@ -498,6 +501,16 @@ def test_a_person_keeps_its_colour_from_panel_to_panel():
     assert colours[0] == [colours[1][3], colours[1][5]]
 
 
+def test_only_the_persons_asked_for_have_a_colour_and_a_hull():
+    panel = tsne_panel(persons=range(10))
+    figure = figures.tsne_panels([panel], "seed 0", coloured=[3, 5])
+    assert len(figure.axes[0].patches) == 2
+    marks = figure.axes[0].collections
+    grey = sum((np.ptp(c.get_facecolor()[:, :3], 1) == 0).sum() for c in marks)
+    assert grey == (~np.isin(panel["pids"], [3, 5])).sum()
+    assert "2 of 10 persons" in figure.get_supxlabel()
+
+
 @pytest.mark.parametrize("points", [1, 2, 5])
 def test_persons_whose_points_span_no_area_are_drawn(points):
     xy = np.outer(np.arange(points), [1.0, 2.0])
@@ -552,6 +565,7 @@ def test_more_than_ten_ranked_images_go_on_in_a_further_line(drawn):
     [
         (0.0, "d² 0.00"),
         (0.43, "d² 0.43"),
+        (97.21, "d² 97.2"),
         (123.4, "d² 123"),
         (1e-4, "d² 1.0e-04"),
         (2e6, "d² 2.0e+06"),
