@@ -27,7 +27,8 @@ NOT_CHOICES = frozenset(
     "row setting backbone start split validation seed epochs precision rerank score_last "
     "deterministic code_norm_limit data_sha256 weights_sha256".split()
 )
-LAST = "last epochs"  # the score that decides: fixed before any run was looked at
+LAST = "last epochs"  # the scores that decide: fixed before any run was looked at
+DECIDING = {f"{LAST} rank-1": "rank-1", f"{LAST} mAP": "mAP"}
 NEAR = {f"near_{degrees}": degrees for degrees in (0, 45, 90, 135, 180)}
 KEPT = ("grad_sr", "grad_cl", "grad_sl", "code_norm")  # of the first and of the last epoch
 
@@ -263,7 +264,7 @@ def scatter_study(frame: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: no such record.
     """
-    rank1, mean_ap = f"{LAST} rank-1", f"{LAST} mAP"
+    rank1, mean_ap = DECIDING
     keys = ["scatter", "gamma", "weight_decay"]
     changed = frame.changed.str.split(", ").map(lambda words: {w.partition("=")[0] for w in words})
     chosen = frame[(frame.setting == "set3") & changed.map(lambda names: names <= {"", *keys})]
@@ -303,7 +304,7 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
         A row a claim, network and contrast: claim, network, contrast, splits, then text of each
         difference with its interval and of how many splits agree, and the verdict.
     """
-    scores = [f"{LAST} rank-1", f"{LAST} mAP"]
+    scores = list(DECIDING)
     nears = [name for name in NEAR if NEAR[name]]
     lines = []
 
@@ -350,12 +351,11 @@ def _interval(row: pd.Series, sign: int) -> str:
 
 def table_text(frame: pd.DataFrame) -> str:
     """Table 1 on these data as Markdown, with the intervals of the scores that decide."""
-    deciding = [f"{LAST} rank-1", f"{LAST} mAP"]
-    columns = [*deciding, *SCORES, "both rank-1", "both mAP"]
+    columns = [*DECIDING, *SCORES, "both rank-1", "both mAP"]
     table = means(frame, columns)
     cells = table["mean"].map("{:.1f}".format)
     bounds = table.low.map(" [{:.1f}, ".format) + table.high.map("{:.1f}]".format)
-    table["cell"] = cells.where(~table.score.isin(deciding) | table.low.isna(), cells + bounds)
+    table["cell"] = cells.where(~table.score.isin(DECIDING) | table.low.isna(), cells + bounds)
     keys = ["network", "setting", "persons", "splits"]
     wide = table.pivot_table(
         index=keys, columns="score", values="cell", aggfunc="first", sort=False
@@ -394,28 +394,32 @@ def verdicts_text(frame: pd.DataFrame) -> str:
 
 def choices_text(frame: pd.DataFrame) -> str:
     """What each open choice changes, and the order of the settings under it, as Markdown."""
-    columns = {f"{LAST} rank-1": "rank-1", f"{LAST} mAP": "mAP"}
-    table = effects(frame, list(columns))
+    table = effects(frame, list(DECIDING))
     table["cell"] = [_interval(line, 1) for _, line in table.iterrows()]
-    table["what"] = table.setting + " " + table.score.map(columns)
-    keys = ["network", "choice"]
-    wide = table.pivot_table(index=keys, columns="what", values="cell", aggfunc="first", sort=False)
-    means = frame.groupby(["network", "changed", "setting"])[f"{LAST} rank-1"].mean()
+    table["what"] = table.setting + " " + table.score.map(DECIDING)
+    rank1 = frame.groupby(["network", "changed", "setting"])[f"{LAST} rank-1"].mean()
 
     def order(network: str, choice: str) -> str:
-        found = means[network].unstack("setting")
+        found = rank1[network].unstack("setting")
         chosen = found.loc[choice].fillna(found.loc[""])  # a setting without this choice stays
         return " > ".join(chosen.sort_values(ascending=False).index)
 
-    wide["by rank-1"] = [order(network, choice) for network, choice in wide.index]
-    wide = wide.fillna("").reset_index("choice")
-    defaults = [f"{name}: {order(name, '')}" for name in dict.fromkeys(wide.index)]
+    texts = []
+    for network, part in table.groupby("network", sort=False):
+        wide = part.pivot_table(
+            index="choice", columns="what", values="cell", aggfunc="first", sort=False
+        )
+        columns = [f"{setting} {score}" for setting in SETTINGS for score in DECIDING.values()]
+        wide = wide[[name for name in columns if name in wide]].fillna("")
+        wide["by rank-1"] = [order(network, choice) for choice in wide.index]
+        plain = f"by rank-1 the default readings rank {order(network, '')}"
+        texts.append(f"{network}; {plain}:\n\n{markdown(wide)}")
     note = (
         "Differences to the default reading of the same setting in points (means over the last ten "
         "epochs, camera A to B), with 95 % intervals over the splits that both have, and on how "
-        f"many of them it is above zero. By rank-1 the default readings rank {'; '.join(defaults)}."
+        "many of them it is above zero."
     )
-    return f"{markdown(wide)}\n\n{note}\n"
+    return "\n\n".join([*texts, note]) + "\n"
 
 
 _VIEWS = ["query_orientation", "gallery_orientation"]
@@ -497,7 +501,6 @@ def recipes_text(frame: pd.DataFrame) -> str:
 
     The differences are to set 1 as the paper trains it, from the paper's kind of start.
     """
-    columns = {f"{LAST} rank-1": "rank-1", f"{LAST} mAP": "mAP"}
     texts = []
     for validation, title in (
         (True, "Held-out training persons, on whom the recipe was chosen"),
@@ -513,14 +516,15 @@ def recipes_text(frame: pd.DataFrame) -> str:
         ):
             line = {"network": network, "recipe": ", ".join(filter(None, (setting, changed)))}
             line |= {"persons": chosen.persons.iloc[0], "splits": _listed(chosen.split)}
-            line |= {name: chosen[column].mean() for column, name in columns.items()}
-            table = difference(chosen, plain, list(columns))
-            for column, name in columns.items():
+            line |= {name: chosen[column].mean() for column, name in DECIDING.items()}
+            table = difference(chosen, plain, list(DECIDING))
+            for column, name in DECIDING.items():
                 own = chosen.record.isin(plain.record).all()
                 line[f"{name} over set1"] = "" if own else _interval(table.loc[column], 1)
             lines.append(line)
         table = pd.DataFrame(lines).sort_values("rank-1", ascending=False).set_index("network")
-        table[list(columns.values())] = table[list(columns.values())].map("{:.1f}".format)
+        scores = list(DECIDING.values())
+        table[scores] = table[scores].map("{:.1f}".format)
         texts.append(f"{title}:\n\n{markdown(table)}")
     note = "Means over the last ten epochs, camera A to B, with 95 % intervals over splits."
     return "\n\n".join([*texts, note]) + "\n"
@@ -532,12 +536,11 @@ def report(frame: pd.DataFrame) -> tuple[dict[str, str], dict[str, tuple[Figure,
     Args:
         frame: as `read_records` returns it.
     Returns:
-        Texts by file name, and figures with their alt texts by name.  Always runs.csv.  Of default
+        Texts by file name, and figures with their alt texts by name. Always runs.csv. Of default
         readings on test persons table.md, verdicts.md, splits, agreement-<network>, viewpoint.md
-        and viewpoint-<network>; where open
-        choices were varied choices.md, scoring.md and choices-<network>; where the scatter loss
-        was, scatter.md and scatter; where recipes were scored on held-out training persons,
-        recipes.md in place of all these.
+        and viewpoint-<network>; where open choices were varied choices.md, scoring.md and
+        choices-<network>; where the scatter loss was, scatter.md and scatter; where recipes were
+        scored on held-out training persons, recipes.md in place of all these.
     """
     listed = frame.drop(columns="viewpoint")
     texts, pictures = {"runs.csv": listed.round(6).to_csv(index=False)}, {}
@@ -576,18 +579,14 @@ def write_report(folder: Path) -> list[Path]:
 
 
 def _split_picture(plain: pd.DataFrame) -> tuple[Figure, str]:
-    names = {f"{LAST} rank-1": "rank-1", f"{LAST} mAP": "mAP"}
-    table = means(plain, list(names)).replace({"score": names})
-    picture = figures.split_scores(
-        plain[["network", "setting", *names]].rename(columns=names),
-        table,
-        "%, mean over the last ten epochs",
-    )
+    table = means(plain, list(DECIDING)).replace({"score": DECIDING})
+    scores = plain[["network", "setting", *DECIDING]].rename(columns=DECIDING)
+    picture = figures.split_scores(scores, table, "%, mean over the last ten epochs")
     spoken = "; ".join(
         f"{line['network']}, {line['setting']}: {line['score']} {line['mean']:.1f}"
         for line in table.to_dict("records")
     )
-    return picture, (f"Scores of each setting on every split, with means and intervals. {spoken}.")
+    return picture, f"Scores of each setting on every split, with means and intervals. {spoken}."
 
 
 def _agreement_pictures(plain: pd.DataFrame) -> dict:
@@ -623,12 +622,15 @@ def _viewpoint_pictures(plain: pd.DataFrame) -> dict:
 
 
 def _choice_pictures(frame: pd.DataFrame) -> dict:
-    names = {f"{LAST} rank-1": "rank-1", f"{LAST} mAP": "mAP"}
-    table = effects(frame, list(names)).replace({"score": names})
+    table = effects(frame, list(DECIDING)).replace({"score": DECIDING})
     pictures = {}
     for network, part in table.groupby("network", sort=False):
         picture = figures.effects(part, "difference to the default (points)")
-        alt = f"{network}: what each open choice changes, by setting, with intervals."
+        spoken = "; ".join(
+            f"{line['choice']} {line['setting']} {line['difference']:+.1f}"
+            for line in part[part.score == "rank-1"].to_dict("records")
+        )
+        alt = f"{network}: what each open choice changes, with intervals. Rank-1: {spoken}."
         pictures[f"choices-{network.partition(',')[0]}"] = picture, alt
     return pictures
 

@@ -1326,7 +1326,7 @@ def agreement_by_angle(curves: pd.DataFrame | Mapping[str, pd.DataFrame], label:
     for name, curve in curves.items():
         _columns(curve, ("angle", "value", "low", "high"), f"the curve of {name!r}")
     names = list(curves)
-    keys = 0 if names == [""] else math.ceil(len(names) / 2)
+    keys = 0 if names == [""] else math.ceil((len(names) + 1) / 2)  # and the interval
     figure, axes = plt.subplots(figsize=(SINGLE, 2.3 + 0.17 * keys), layout="constrained")
     looks = _looks(names)
     step = min(3.5, 18 / len(names))

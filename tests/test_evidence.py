@@ -227,7 +227,7 @@ def test_an_effect_is_paired_with_the_default_reading_of_its_setting(tmp_path):
     assert table.difference.tolist() == pytest.approx([20, -12.5])
     assert table.agree.tolist() == [2, 0]
     text = choices_text(read_records(tmp_path / "runs"))
-    assert "By rank-1 the default readings rank resnet18, ImageNet weights, 15 epochs: set2" in text
+    assert "resnet18, ImageNet weights, 15 epochs; by rank-1 the default readings rank set2" in text
     assert "| set3 > set2 |" in next(line for line in text.splitlines() if "centres=batch" in line)
     with pytest.raises(ValueError, match="default reading"):
         effects(read_records(kept(tmp_path / "plain", [a_run()]) / "runs"), ["mAP"])

@@ -613,8 +613,8 @@ def test_the_match_is_marked_twice_in_red_and_cosines_are_the_means_of_the_maps(
     assert len(boxes(figure, "correct")) == len(boxes(figure, "wrong")) == 3 * 2
     assert len(boxes(figure, "query")) == 3 * 3
     written = words(figure)
-    assert written.count("rank 3 ✓, d² 70.50, cosine 0.80") == 2
-    assert written.count("rank 1, d² 61.25, cosine 0.90") == 1
+    assert written.count("rank 3 ✓, d² 70.5, cosine 0.80") == 2
+    assert written.count("rank 1, d² 61.2, cosine 0.90") == 1
     assert case["maps"][0].mean() == pytest.approx(0.8)
 
 
