@@ -169,6 +169,14 @@ def _listed(splits: pd.Series) -> str:
     return f"{len(chosen)} ({names})"
 
 
+def _brief(frame: pd.DataFrame) -> dict[str, str]:
+    """Each network's short name: its backbone where no other has the same."""
+    networks = frame.drop_duplicates("network").set_index("network").backbone
+    return {
+        n: n if (networks == backbone).sum() > 1 else backbone for n, backbone in networks.items()
+    }
+
+
 def _near(grid: dict) -> dict[str, float]:
     frame = pd.DataFrame(grid).astype(float)
     angle = view_angle(frame.query_orientation, frame.gallery_orientation)
@@ -350,17 +358,20 @@ def _interval(row: pd.Series, sign: int) -> str:
 
 
 def table_text(frame: pd.DataFrame) -> str:
-    """Table 1 on these data as Markdown, with the intervals of the scores that decide."""
+    """Table 1 on these data as Markdown, a table a network, with intervals of what decides."""
     columns = [*DECIDING, *SCORES, "both rank-1", "both mAP"]
     table = means(frame, columns)
     cells = table["mean"].map("{:.1f}".format)
     bounds = table.low.map(" [{:.1f}, ".format) + table.high.map("{:.1f}]".format)
     table["cell"] = cells.where(~table.score.isin(DECIDING) | table.low.isna(), cells + bounds)
-    keys = ["network", "setting", "persons", "splits"]
-    wide = table.pivot_table(
-        index=keys, columns="score", values="cell", aggfunc="first", sort=False
-    )
-    wide = wide[columns].reset_index().set_index("network")
+    texts = []
+    for (network, persons), part in table.groupby(["network", "persons"], sort=False):
+        wide = part.pivot_table(
+            index=["setting", "splits"], columns="score", values="cell", aggfunc="first", sort=False
+        )
+        wide = wide[columns].reset_index("splits")
+        train, test = persons.split("/")
+        texts.append(f"{network}; {train} persons to train, {test} to test:\n\n{markdown(wide)}")
     precision = frame.groupby("backbone", sort=False).precision.agg(
         lambda p: " or ".join(sorted(set(p)))
     )
@@ -372,12 +383,13 @@ def table_text(frame: pd.DataFrame) -> str:
         f"{', '.join(f'{kind} ({name})' for name, kind in precision.items())} on "
         f"{' and '.join(sorted(set(frame.device)))}."
     )
-    return f"{markdown(wide)}\n\n{note}\n"
+    return "\n\n".join([*texts, note]) + "\n"
 
 
 def verdicts_text(frame: pd.DataFrame) -> str:
     """The verdicts as two Markdown tables: scores, then distances within a person (claim 3)."""
     table = verdicts(frame)
+    table["network"] = table.network.map(lambda name: _brief(frame).get(name, name))
     names = {f"{LAST} {score}": score for score in SCORES}
     names |= {name: f"{degrees} degrees" for name, degrees in NEAR.items()}
     texts = []
@@ -463,7 +475,7 @@ def scoring_text(plain: pd.DataFrame) -> str:
     }
     lines = []
     for (network, setting), part in plain.groupby(["network", "setting"], sort=False):
-        line = {"network": network, "setting": setting, "splits": len(part)}
+        line = {"network": _brief(plain)[network], "setting": setting, "splits": len(part)}
         for words, (name, usual) in ways.items():
             other = part.assign(**{usual: part[name]})
             line[words] = _interval(difference(other, part, [usual]).loc[usual], 1)
@@ -492,7 +504,7 @@ def scatter_text(frame: pd.DataFrame) -> str:
             "last epoch": table["last ratio"].map("{:.2g}".format),
             "code norm grew": table.growth.map("{:.2f} x".format),
         }
-    ).set_index(table.network)
+    ).set_index(table.network.map(_brief(frame)))
     return f"{markdown(cells)}\n"
 
 

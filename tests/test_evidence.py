@@ -140,8 +140,9 @@ def test_means_have_the_interval_of_overlapping_splits(tmp_path):
     assert table.loc["set2", "high"] == pytest.approx(60 + half, abs=1e-3)
     assert table.loc["set1", "splits"] == "1 (0)" and np.isnan(table.loc["set1", "low"])
     text = table_text(frame)
-    assert f"| set2 | 6/6 | 3 (0 to 2) | 60.0 [{60 - half:.1f}, {60 + half:.1f}] |" in text
-    assert "| set1 | 6/6 | 1 (0) | 50.0 | 50.0 |" in text
+    assert "resnet18, ImageNet weights, 15 epochs; 6 persons to train, 6 to test:" in text
+    assert f"| set2 | 3 (0 to 2) | 60.0 [{60 - half:.1f}, {60 + half:.1f}] |" in text
+    assert "| set1 | 1 (0) | 50.0 | 50.0 |" in text
 
 
 def test_differences_are_paired_by_split(tmp_path):
