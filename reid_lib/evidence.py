@@ -371,7 +371,11 @@ def table_text(frame: pd.DataFrame) -> str:
         )
         wide = wide[columns].reset_index("splits")
         train, test = persons.split("/")
-        texts.append(f"{network}; {train} persons to train, {test} to test:\n\n{markdown(wide)}")
+        head = f"{network}; {train} persons to train, {test} to test"
+        if wide.splits.nunique() == 1:
+            count, which = wide.pop("splits").iloc[0].split(" ", 1)
+            head += f"; {count} split{'s' * (count != '1')} {which}"
+        texts.append(f"{head}:\n\n{markdown(wide)}")
     precision = frame.groupby("backbone", sort=False).precision.agg(
         lambda p: " or ".join(sorted(set(p)))
     )
@@ -396,8 +400,9 @@ def verdicts_text(frame: pd.DataFrame) -> str:
     for chosen in (table.claim != "3", table.claim == "3"):
         part = table[chosen].dropna(axis=1, how="all").rename(columns=names)
         if len(part):
-            verdict = part.pop("verdict")
-            texts.append(markdown(part.assign(verdict=verdict).set_index("claim")))
+            first = ["claim", "network", "contrast", "verdict", "splits"]
+            rest = [name for name in part if name not in first]
+            texts.append(markdown(part[first + rest].set_index("claim")))
     missing = [claim for claim in "1234" if claim not in set(table.claim)]
     if missing:
         texts.append(f"Not measured: claim {', '.join(missing)}.")
