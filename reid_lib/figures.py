@@ -1256,7 +1256,7 @@ def viewpoint_grids(
         columns,
         figsize=(
             max(columns * (8 * cell + frame) + 0.25, 2.6),
-            lines * (8 * cell + 0.37) + 0.62 + 0.2 * missing,
+            lines * (8 * cell + 0.37) + 0.62 + 0.2 * missing + 0.3 * (len(grids) % columns > 0),
         ),
         squeeze=False,
         sharex=True,
@@ -1298,7 +1298,7 @@ def viewpoint_grids(
     )
     bar.outline.set_visible(False)
     bar.set_label(label, parse_math=False)
-    for axes in axes_grid[-1]:
+    for axes in axes_grid.ravel()[max(0, len(grids) - columns) : len(grids)]:  # none lies below
         axes.set_xlabel("gallery orientation\n(3 back, 7 front)")
     figure.supylabel("query orientation (3 back, 7 front)")
     if missing:
@@ -1573,6 +1573,8 @@ def scatter_study(table: pd.DataFrame) -> Figure:
     handles |= {
         words[form]: Line2D([], [], ls="none", marker=markers[form], color=INK) for form in forms
     }
+    if table["low"].notna().any():
+        handles["95 % interval"] = Line2D([], [], ls="none", marker="|", color=GREY, ms=9, mew=1.2)
     _legend(figure, handles)
     return _finished(figure)
 

@@ -70,10 +70,12 @@ def stage(study: Preset, root: Path, source: Path) -> None:
     for name, path in notebooks.items():
         text = path.read_text("utf-8").replace(f"{root}/", "").replace(str(root), ".")
         notebook = for_the_page(nbformat.reads(text, as_version=4), figures)
-        notebook.cells[0].source += (
-            f"\n\n{{.origin}}\n{{download}}`{name}.ipynb <{name}.ipynb>`, "
-            f"executed with the preset *{study.name}*"
-        )
+        origin = f"executed with the preset *{study.name}*"
+        if "evidence.COMMITTED" in text:
+            origin = "drawn from the committed records"
+        notebook.cells[
+            0
+        ].source += f"\n\n{{.origin}}\n{{download}}`{name}.ipynb <{name}.ipynb>`, {origin}"
         nbformat.write(notebook, source / "notebooks" / f"{name}.ipynb")
 
 

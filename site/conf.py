@@ -23,6 +23,7 @@ exclude_patterns = ["figures", "pku74"]
 
 nb_execution_mode = "off"  # the notebooks come executed
 nb_merge_streams = True
+nb_render_markdown_format = "gfm"  # tables too
 nb_ipywidgets_js = {}  # what myst-nb would load here lies on another host
 nb_code_prompt_show = "Code"
 nb_code_prompt_hide = "Code"
@@ -117,6 +118,8 @@ def _plain_docstring(app, what, name, obj, options, lines):
     section = re.compile(r"(Args|Returns|Raises|Attributes|Yields):$")
     inside, out = False, []
     for number, line in enumerate(lines):
+        if number and lines[number - 1] == "Returns:":  # all of it says what; no colon ends a type
+            line = re.sub(r"^( *)", r"\1: ", line)
         if section.match(line):
             inside = True
         elif line and not line.startswith(" "):

@@ -162,7 +162,9 @@ def test_differences_are_paired_by_split(tmp_path):
     [
         ([(1, 2), (0.5, 3)], "holds"),
         ([(1, 2), (-0.5, 3)], "cannot be told"),
-        ([(1, 2), (-3, -0.5)], "does not hold"),
+        ([(1, 2), (-3, -0.5)], "cannot be told"),
+        ([(-2, -1), (-3, -0.5)], "does not hold"),
+        ([(-2, -1), (-3, 0.5)], "cannot be told"),
         ([(np.nan, np.nan)], "cannot be told"),
     ],
 )

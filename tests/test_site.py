@@ -299,6 +299,21 @@ def test_the_article_follows_the_papers_order(browser, address):
 
 
 @browser_test
+def test_tables_are_set_as_tables_and_what_a_function_returns_as_one_text(browser, address, pages):
+    page = browser.new_page()
+    for name in pages:
+        page.goto(f"{address}/{name}")
+        assert "| --- |" not in page.locator("article").inner_text(), name
+    page.goto(f"{address}/notebooks/08_open_choices.html")
+    assert page.locator("table", has_text="verdict").count()
+    page.goto(f"{address}/api/losses.html")
+    returns = page.locator("dl", has=page.locator("[id$=total_loss]")).locator("dl.field-list")
+    assert "A scalar. It has no lower bound for gamma > 0: ever larger" in returns.inner_text()
+    assert "Return type" not in returns.inner_text()
+    page.close()
+
+
+@browser_test
 @pytest.mark.parametrize("name", ["index", "notebooks/04_table1"])
 def test_the_table_on_the_page_equals_the_runs_metrics(browser, address, preset, name):
     page = browser.new_page()
