@@ -1583,7 +1583,7 @@ def _log_scale(set_scale: Callable, axis: Axis, values: pd.Series) -> None:
     """A logarithmic axis whose few ticks can be read, over decades as over a part of one."""
     set_scale("log")
     spread = values.max() / values.min()
-    few = (1, 1.1, 1.2, 1.5, 2, 3, 5) if spread < 5 else (1, 2, 5) if spread < 100 else (1,)
+    few = (1, 1.1, 1.2, 1.5, 2, 3, 5, 7) if spread < 5 else (1, 2, 5) if spread < 100 else (1,)
     axis.set_major_locator(LogLocator(subs=few))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter("{x:g}")

@@ -241,8 +241,8 @@ def test_the_scatter_loss_is_judged_beside_set_2_by_its_share_in_the_gradient(tm
     runs += several("set3", [0.55, 0.68], gamma=0.1, scatter="log")
     runs += several("set3", [0.1, 0.1], crop="none")  # of another choice
     table = scatter_study(read_records(kept(tmp_path, runs) / "runs")).set_index("scatter")
-    assert table.index.tolist() == ["log", "sum"]
-    assert table.difference.tolist() == pytest.approx([6.5, -12.5])
+    assert table.index.tolist() == ["sum", "log"]  # the paper's form first
+    assert table.difference.tolist() == pytest.approx([-12.5, 6.5])
     assert table.loc["log", "agree"] == 2
     assert table["first ratio"].tolist() == pytest.approx([0.2, 0.2])
     assert table["last ratio"].tolist() == pytest.approx([3, 3])
