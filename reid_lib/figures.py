@@ -884,10 +884,10 @@ def _person_colours(pids: Sequence) -> dict:
     if len(pids) <= len(PALETTE):
         return dict(zip(pids, PALETTE, strict=False))
     lights = (0.45, 0.68) if len(pids) <= 12 else (0.38, 0.58, 0.75)
-    hues = len(pids) if len(pids) <= 12 else math.ceil(len(pids) / 3)
+    persons = 1 if len(pids) <= 12 else 3  # who share a hue
+    hues = math.ceil(len(pids) / persons)
     shades = [seaborn.husl_palette(hues, s=0.9, l=light) for light in lights]
-    step = len(pids) / hues
-    return {pid: shades[i % len(lights)][int(i / step)] for i, pid in enumerate(pids)}
+    return {pid: shades[i % len(lights)][i // persons] for i, pid in enumerate(pids)}
 
 
 @_style()

@@ -73,9 +73,8 @@ def stage(study: Preset, root: Path, source: Path) -> None:
         origin = f"executed with the preset *{study.name}*"
         if "evidence.COMMITTED" in text:
             origin = "drawn from the committed records"
-        notebook.cells[
-            0
-        ].source += f"\n\n{{.origin}}\n{{download}}`{name}.ipynb <{name}.ipynb>`, {origin}"
+        title = notebook.cells[0]
+        title.source += f"\n\n{{.origin}}\n{{download}}`{name}.ipynb <{name}.ipynb>`, {origin}"
         nbformat.write(notebook, source / "notebooks" / f"{name}.ipynb")
 
 
