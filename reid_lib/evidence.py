@@ -422,7 +422,10 @@ def choices_text(frame: pd.DataFrame) -> str:
 
     def order(network: str, choice: str) -> str:
         found = rank1[network].unstack("setting")
-        chosen = found.loc[choice].fillna(found.loc[""])  # a setting without this choice stays
+        parts = found.index.map(lambda other: {*other.split(", ")} - {""})
+        within = [part <= {*choice.split(", ")} for part in parts]
+        found = found[within].iloc[np.argsort(parts[within].map(len), kind="stable")]
+        chosen = found.ffill().iloc[-1]  # a setting without this choice stays as it is without
         return " > ".join(chosen.sort_values(ascending=False).index)
 
     texts = []
@@ -439,7 +442,7 @@ def choices_text(frame: pd.DataFrame) -> str:
         "Differences to the default reading of the same setting in points (means over the last ten "
         "epochs, camera A to B), with 95 % intervals over the splits that both have, and on how "
         "many of them it is above zero. By rank-1: a setting that was not run with a choice stands "
-        "as it is by default."
+        "as it is by default, or with that part of several choices that it was run with."
     )
     return "\n\n".join([*texts, note]) + "\n"
 

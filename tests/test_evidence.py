@@ -236,6 +236,16 @@ def test_an_effect_is_paired_with_the_default_reading_of_its_setting(tmp_path):
         effects(read_records(kept(tmp_path / "plain", [a_run()]) / "runs"), ["mAP"])
 
 
+def test_a_setting_without_one_of_several_choices_is_ranked_by_those_that_it_has(tmp_path):
+    together = {"centres": "batch", "batches": "pk"}
+    runs = several("set1", [0.5, 0.5]) + several("set1", [0.7, 0.7], batches="pk")
+    runs += several("set1", [0.1, 0.1], crop="enlarge")
+    runs += several("set2", [0.6, 0.6]) + several("set2", [0.65, 0.65], **together)
+    text = choices_text(read_records(kept(tmp_path, runs) / "runs"))
+    both = next(line for line in text.splitlines() if "centres=batch, batches=pk" in line)
+    assert "| set1 > set2 |" in both  # 70 against 65; by default 50 against 60
+
+
 def test_the_scatter_loss_is_judged_beside_set_2_by_its_share_in_the_gradient(tmp_path):
     runs = several("set2", [0.5, 0.6]) + several("set3", [0.4, 0.45])
     runs += several("set3", [0.55, 0.68], gamma=0.1, scatter="log")
