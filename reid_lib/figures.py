@@ -1441,17 +1441,21 @@ def split_scores(scores: pd.DataFrame, means: pd.DataFrame, label: str) -> Figur
     _columns(means, ("network", "setting", "score", "mean", "low", "high"), "means")
     columns = list(dict.fromkeys(means["score"]))
     _columns(scores, ("network", "setting", *columns), "scores")
-    networks = list(dict.fromkeys(means["network"]))
-    settings = list(dict.fromkeys(means["setting"]))
+    networks = {
+        network: list(dict.fromkeys(part["setting"]))
+        for network, part in means.groupby("network", sort=False)
+    }
+    heights = [0.45 + 0.25 * len(settings) for settings in networks.values()]
     figure, grid = plt.subplots(
         len(networks),
         len(columns),
-        figsize=(DOUBLE, 0.5 + (0.45 + 0.25 * len(settings)) * len(networks)),
+        figsize=(DOUBLE, 0.5 + sum(heights)),
+        height_ratios=heights,
         squeeze=False,
         sharex="col",
         layout="constrained",
     )
-    for line, network in zip(grid, networks, strict=True):
+    for line, (network, settings) in zip(grid, networks.items(), strict=True):
         for axes, column in zip(line, columns, strict=True):
             chosen = means[(means["network"] == network) & (means["score"] == column)]
             for y, setting in enumerate(settings):

@@ -691,6 +691,14 @@ def test_every_split_is_a_mark_and_every_mean_has_its_interval():
     assert ends == list(zip(wanted.low, wanted.high, strict=True))
 
 
+def test_a_network_shows_only_the_settings_that_it_was_run_with():
+    scores, means = splits_of(["resnet18", "resnet50"])
+    lacks = (means["network"] == "resnet50") & (means["setting"] != "htri")
+    figure = figures.split_scores(scores, means[~lacks], "%")
+    labels = [[t.get_text() for t in axes.get_yticklabels()] for axes in figure.axes[::2]]
+    assert labels == [list(dict.fromkeys(means["setting"])), ["htri"]]
+
+
 def test_each_effect_stands_at_its_difference_with_its_interval():
     table = effects_of(["gamma=1e-07", "crop=none"])
     rank1, mean_ap = figures.effects(table, "points").axes
