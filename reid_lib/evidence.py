@@ -23,11 +23,14 @@ SETTINGS = ("htri", "set1", "set2", "set3")
 # What set 3 subtracts in each form of the scatter loss; the paper's is the first.
 FORMS = {"sum": "gamma L_SL", "log": "gamma log L_SL", "unit": "gamma L_SL of unit codes"}
 # What beats what, says the paper.
-CONTRASTS = (("set2", "set1"), ("set3", "set2"), ("set3", "htri"))
+CONTRASTS = (("set2", "set1"), ("set3", "set2"), ("set3", "set1"), ("set3", "htri"))
 # What runs may differ in and still be of the default reading.
 NOT_CHOICES = frozenset(
     "row setting backbone start split validation seed epochs precision rerank score_last "
     "deterministic code_norm_limit data_sha256 weights_sha256".split()
+)
+OF_CENTRES = frozenset(
+    "centres centres_gradient persons_in_sums memory_start memory_update".split()
 )
 LAST = "last epochs"  # the scores that decide: fixed before any run was looked at
 DECIDING = {f"{LAST} rank-1": "rank-1", f"{LAST} mAP": "mAP"}
@@ -186,6 +189,12 @@ def _near(grid: dict) -> dict[str, float]:
     return {f"near_{int(degrees)}": value for degrees, value in near.items()}
 
 
+def _test_share(frame: pd.DataFrame) -> float:
+    """Of the persons that train or are scored, how many are scored."""
+    train, test = map(int, frame.persons.iloc[0].split("/"))
+    return test / (train + test)
+
+
 # --- what they say --------------------------------------------------------------------------------
 
 
@@ -206,7 +215,7 @@ def means(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     ):
         scores = part[columns].to_dict("records")
         zero = [dict.fromkeys(columns, 0.0)] * len(scores)
-        table = split_test(zero, scores) if len(scores) > 1 else None
+        table = split_test(zero, scores, _test_share(part)) if len(scores) > 1 else None
         for name in columns:
             low, high = (np.nan, np.nan) if table is None else table.loc[name, ["low", "high"]]
             mean = part[name].mean()
@@ -231,7 +240,7 @@ def difference(better: pd.DataFrame, worse: pd.DataFrame, columns: list[str]) ->
     gains = b - a
     table = pd.DataFrame({"difference": gains.mean(), "low": np.nan, "high": np.nan, "p": np.nan})
     if len(common) > 1:
-        table = split_test(a.to_dict("records"), b.to_dict("records"))
+        table = split_test(a.to_dict("records"), b.to_dict("records"), _test_share(better))
     return table.assign(splits=len(common), agree=(gains > 0).sum())
 
 
@@ -260,31 +269,67 @@ def effects(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return table.iloc[np.lexsort((table.setting, -size, table.network))].reset_index(drop=True)
 
 
+def orders(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """How far one setting stands above another under each open choice: does it change the order?
+
+    Args:
+        frame: as `read_records` returns it.
+        columns: which scores.
+    Returns:
+        A row a network, choice ("" for the default reading), setting, `over` (which other setting)
+        and score: splits, difference, low, high, p, agree as `difference` has them. Set 1, which
+        has no centres to choose, stands as it is under the rest of a choice.
+    """
+    lines = []
+    for network, part in frame.groupby("network", sort=False):
+        for choice in part.changed.unique():
+            for better, worse in CONTRASTS[:2]:
+                sides = [_under(part, name, choice) for name in (better, worse)]
+                if any(side.empty for side in sides):
+                    continue
+                table = difference(*sides, columns).rename_axis("score").reset_index()
+                which = {"network": network, "choice": choice, "setting": better, "over": worse}
+                lines.append(table.assign(**which))
+    return pd.concat(lines, ignore_index=True)
+
+
+def _under(part: pd.DataFrame, setting: str, choice: str) -> pd.DataFrame:
+    """A setting's records under a choice, or under that part of it which the setting has."""
+    words = choice.split(", ")
+    if setting == "set1":
+        words = [word for word in words if word.partition("=")[0] not in OF_CENTRES]
+    return part[(part.setting == setting) & (part.changed == ", ".join(words))]
+
+
 def scatter_study(frame: pd.DataFrame) -> pd.DataFrame:
     """Set 3 beside set 2 at each weight and form of the scatter loss, and what its gradient did.
 
     Args:
         frame: as `read_records` returns it; records of set 3 that differ from the default reading
-            in the scatter loss or the weight decay alone count, and set 2's default reading.
+            in the scatter loss or the weight decay alone count, beside set 2 at the same decay.
     Returns:
-        A row a network, form, gamma and weight decay: splits, rank-1 and mAP (means over the last
-        epochs), difference, low, high, agree (rank-1 less set 2's, paired by split), "first ratio"
-        and "last ratio" (the gradient of -gamma L_SL with respect to the codes over that of L_SR,
-        norms, in the first and last epoch) and growth (of the codes' norm, last over first).
+        A row a network, form, gamma and weight decay: default (is it the default reading?),
+        splits, rank-1 and mAP (means over the last epochs), difference, low, high, agree (rank-1
+        less set 2's, paired by split), "first ratio" and "last ratio" (the gradient of -gamma L_SL
+        with respect to the codes over that of L_SR, norms, in the first and last epoch) and growth
+        (of the codes' norm, last over first).
     Raises:
         ValueError: no such record.
     """
     rank1, mean_ap = DECIDING
     keys = ["scatter", "gamma", "weight_decay"]
     changed = frame.changed.str.split(", ").map(lambda words: {w.partition("=")[0] for w in words})
-    chosen = frame[(frame.setting == "set3") & changed.map(lambda names: names <= {"", *keys})]
+    alone = frame[changed.map(lambda names: names <= {"", *keys})]
+    chosen = alone[alone.setting == "set3"]
     lines = []
     for (network, *values), part in chosen.groupby(["network", *keys], sort=False):
-        set2 = frame[(frame.network == network) & (frame.setting == "set2") & (frame.changed == "")]
+        same = (alone.network == network) & (alone.weight_decay == values[-1])
+        set2 = alone[same & (alone.setting == "set2")]
         if set2.empty:
             continue
         table = difference(part, set2, [rank1]).loc[rank1]
         line = {"network": network, **dict(zip(keys, values, strict=True))}
+        line["default"] = (part.changed == "").all()
         line |= {"rank-1": part[rank1].mean(), "mAP": part[mean_ap].mean()}
         line |= table[["splits", "difference", "low", "high", "agree"]].to_dict()
         for when in ("first", "last"):
@@ -340,7 +385,7 @@ def verdicts(frame: pd.DataFrame) -> pd.DataFrame:
         frame[(frame.backbone == name) & (frame.setting == "htri")]
         for name in ("resnet18", "resnet50")
     )
-    add("2", "both from one start", "resnet18 over resnet50, htri", small, large, scores)
+    add("2", "resnet18, resnet50", "resnet18 over resnet50, htri", small, large, scores)
     for network, part in frame.groupby("network", sort=False):
         rows = {name: part[part.setting == name] for name in SETTINGS}
         for worse in ("set1", "htri"):
@@ -387,7 +432,7 @@ def table_text(frame: pd.DataFrame) -> str:
         f"In percent; camera {DIRECTION.replace('->', ' to ')}, in the last two columns both ways. "
         "Means over the splits (how many, and which) with 95 % intervals that allow for the "
         f'persons that splits share. "{LAST}": the mean over the scores of the last ten epochs, '
-        "which one step does not decide. Computed in "
+        "which one step does not decide; all other columns: the last epoch alone. Computed in "
         f"{', '.join(f'{kind} ({name})' for name, kind in precision.items())} on "
         f"{' and '.join(sorted(set(frame.device)))}."
     )
@@ -418,31 +463,26 @@ def choices_text(frame: pd.DataFrame) -> str:
     table = effects(frame, list(DECIDING))
     table["cell"] = [_interval(line, 1) for _, line in table.iterrows()]
     table["what"] = table.setting + " " + table.score.map(DECIDING)
-    rank1 = frame.groupby(["network", "changed", "setting"])[f"{LAST} rank-1"].mean()
-
-    def order(network: str, choice: str) -> str:
-        found = rank1[network].unstack("setting")
-        parts = found.index.map(lambda other: {*other.split(", ")} - {""})
-        within = [part <= {*choice.split(", ")} for part in parts]
-        found = found[within].iloc[np.argsort(parts[within].map(len), kind="stable")]
-        chosen = found.ffill().iloc[-1]  # a setting without this choice stays as it is without
-        return " > ".join(chosen.sort_values(ascending=False).index)
-
+    order = orders(frame, list(DECIDING))
+    order["cell"] = [_interval(line, 1) for _, line in order.iterrows()]
+    order["what"] = order.setting + " over " + order.over + ": " + order.score.map(DECIDING)
     texts = []
     for network, part in table.groupby("network", sort=False):
-        wide = part.pivot_table(
-            index="choice", columns="what", values="cell", aggfunc="first", sort=False
+        shift, gap = (
+            lines.pivot_table(
+                index="choice", columns="what", values="cell", aggfunc="first", sort=False
+            )
+            for lines in (part, order[order.network == network])
         )
         columns = [f"{setting} {score}" for setting in SETTINGS for score in DECIDING.values()]
-        wide = wide[[name for name in columns if name in wide]].fillna("")
-        wide["by rank-1"] = [order(network, choice) for choice in wide.index]
-        plain = f"by rank-1 the default readings rank {order(network, '')}"
-        texts.append(f"{network}; {plain}:\n\n{markdown(wide)}")
+        shift = shift[[name for name in columns if name in shift]].fillna("")
+        gap = gap.reindex(["", *shift.index]).fillna("").rename({"": "default"})
+        texts.append(f"{network}; difference to the default reading:\n\n{markdown(shift)}")
+        texts.append(f"{network}; between the settings under each choice:\n\n{markdown(gap)}")
     note = (
-        "Differences to the default reading of the same setting in points (means over the last ten "
-        "epochs, camera A to B), with 95 % intervals over the splits that both have, and on how "
-        "many of them it is above zero. By rank-1: a setting that was not run with a choice stands "
-        "as it is by default, or with that part of several choices that it was run with."
+        "In points (means over the last ten epochs, camera A to B), with 95 % intervals over the "
+        "splits that both have, and on how many of them the difference is above zero. Set 1 "
+        "has no centres: between the settings it stands as it is under the rest of a choice."
     )
     return "\n\n".join([*texts, note]) + "\n"
 
@@ -566,10 +606,10 @@ def report(frame: pd.DataFrame) -> tuple[dict[str, str], dict[str, tuple[Figure,
         frame: as `read_records` returns it.
     Returns:
         Texts by file name, and figures with their alt texts by name. Always runs.csv. Of default
-        readings on test persons table.md, verdicts.md, splits, agreement-<network>, viewpoint.md
-        and viewpoint-<network>; where open choices were varied choices.md, scoring.md and
-        choices-<network>; where the scatter loss was, scatter.md and scatter; where recipes were
-        scored on held-out training persons, recipes.md in place of all these.
+        readings on test persons table.md, verdicts.md, splits, verdicts, agreement-<network>,
+        viewpoint.md and viewpoint-<network>; where open choices were varied choices.md, scoring.md,
+        choices-<network> and orders-<network>; where the scatter loss was, scatter.md and scatter;
+        where recipes were scored on held-out training persons, recipes.md in place of all these.
     """
     listed = frame.drop(columns="viewpoint")
     texts, pictures = {"runs.csv": listed.round(6).to_csv(index=False)}, {}
@@ -587,6 +627,7 @@ def report(frame: pd.DataFrame) -> tuple[dict[str, str], dict[str, tuple[Figure,
     if len(plain):
         texts |= {"table.md": table_text(plain), "verdicts.md": verdicts_text(plain)}
         pictures["splits"] = _split_picture(plain)
+        pictures |= _verdict_picture(plain)
         pictures |= _agreement_pictures(plain)
         texts["viewpoint.md"] = viewpoint_text(plain)
         pictures |= _viewpoint_pictures(plain)
@@ -618,6 +659,35 @@ def _split_picture(plain: pd.DataFrame) -> tuple[Figure, str]:
     return picture, f"Scores of each setting on every split, with means and intervals. {spoken}."
 
 
+def _verdict_picture(plain: pd.DataFrame) -> dict:
+    """The contrasts of claims 1 and 4: paired differences of scores on every split."""
+    names = list(DECIDING)
+    dots, lines = [], []
+    for network, part in plain.groupby("network", sort=False):
+        for better, worse in CONTRASTS:
+            a, b = (part[part.setting == name].set_index("split") for name in (worse, better))
+            gains = (b[names] - a[names]).dropna()
+            if gains.empty:
+                continue
+            which = {"network": network, "setting": f"{better} over {worse}"}
+            dots.append(gains.assign(**which))
+            table = difference(b.reset_index(), a.reset_index(), names)
+            table = table.rename(columns={"difference": "mean"}).rename_axis("score").reset_index()
+            lines.append(table.assign(**which))
+    if not lines:
+        return {}
+    table = pd.concat(lines).replace({"score": DECIDING})
+    picture = figures.split_scores(
+        pd.concat(dots).rename(columns=DECIDING), table, "points, paired by split", zero=True
+    )
+    spoken = "; ".join(
+        f"{line['network']}, {line['setting']}: {line['mean']:+.1f}"
+        for line in table[table.score == "rank-1"].to_dict("records")
+    )
+    alt = f"Differences between settings on every split, with intervals. {spoken}."
+    return {"verdicts": (picture, alt)}
+
+
 def _agreement_pictures(plain: pd.DataFrame) -> dict:
     """Claim 3: how far apart a person's codes lie, by the angle between the views."""
     label = "distance within a person / distance between persons"
@@ -644,23 +714,34 @@ def _viewpoint_pictures(plain: pd.DataFrame) -> dict:
             setting: 100 * grid.pivot(index=_VIEWS[0], columns=_VIEWS[1], values="rank1").to_numpy()
             for setting, grid in part.groupby("setting", sort=False)
         }
-        picture = figures.viewpoint_grids(cells, "rank-1 (%)", vmin=0, vmax=100)
+        picture = figures.viewpoint_grids(cells, "rank-1 (%)")
         alt = f"{network}: rank-1 by query and gallery orientation, for each setting."
         pictures[f"viewpoint-{network.partition(',')[0]}"] = picture, alt
     return pictures
 
 
 def _choice_pictures(frame: pd.DataFrame) -> dict:
-    table = effects(frame, list(DECIDING)).replace({"score": DECIDING})
+    shift = effects(frame, list(DECIDING))
+    order = orders(frame, list(DECIDING))
+    order["setting"] = "from " + order.over + " to " + order.setting
     pictures = {}
-    for network, part in table.groupby("network", sort=False):
-        picture = figures.effects(part, "difference to the default (points)")
-        spoken = "; ".join(
-            f"{line['choice']} {line['setting']} {line['difference']:+.1f}"
-            for line in part[part.score == "rank-1"].to_dict("records")
-        )
-        alt = f"{network}: what each open choice changes, with intervals. Rank-1: {spoken}."
-        pictures[f"choices-{network.partition(',')[0]}"] = picture, alt
+    for network, part in shift.groupby("network", sort=False):
+        ranked = ["", *part.choice.unique()]  # the default reading, then the largest effect
+        gap = order[(order.network == network) & order.choice.isin(ranked)]
+        gap = gap.sort_values("choice", key=lambda choice: choice.map(ranked.index), kind="stable")
+        gap = gap.replace({"choice": {"": "default"}})
+        for name, table, label, what in (
+            ("choices", part, "difference to the default", "what each open choice changes"),
+            ("orders", gap, "difference", "how far the settings lie apart under each open choice"),
+        ):
+            table = table.replace({"score": DECIDING})
+            spoken = "; ".join(
+                f"{line['choice']} {line['setting']} {line['difference']:+.1f}"
+                for line in table[table.score == "rank-1"].to_dict("records")
+            )
+            alt = f"{network}: {what}, with intervals. Rank-1: {spoken}."
+            picture = figures.effects(table, f"{label} (points)")
+            pictures[f"{name}-{network.partition(',')[0]}"] = picture, alt
     return pictures
 
 

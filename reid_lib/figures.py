@@ -26,7 +26,6 @@ import numpy as np
 import pandas as pd
 import seaborn
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
@@ -1248,8 +1247,9 @@ def viewpoint_grids(
     widest = max((_width(fmt.format(value), SMALL) for value in values), default=0.1)
     cell, frame = max(0.22, widest + 0.04), 0.27  # inches; the frame holds ticks and spacing
     columns = max(1, min(len(grids), int((DOUBLE - 0.25) / (8 * cell + frame))))
-    cell = max(cell, min(0.28, ((DOUBLE - 0.25) / columns - frame) / 8))
     lines = math.ceil(len(grids) / columns)
+    columns = math.ceil(len(grids) / lines)  # two and two rather than three and one
+    cell = max(cell, min(0.28, ((DOUBLE - 0.25) / columns - frame) / 8))
     missing = any(np.isnan(grid).any() for grid in grids.values())
     figure, axes_grid = plt.subplots(
         lines,
@@ -1424,7 +1424,9 @@ def score_bars(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure
 
 
 @_style()
-def split_scores(scores: pd.DataFrame, means: pd.DataFrame, label: str) -> Figure:
+def split_scores(
+    scores: pd.DataFrame, means: pd.DataFrame, label: str, zero: bool = False
+) -> Figure:
     """Show each split's scores, their mean and its interval: a panel a network and score.
 
     Args:
@@ -1432,6 +1434,7 @@ def split_scores(scores: pd.DataFrame, means: pd.DataFrame, label: str) -> Figur
         means: a line a network, setting and score: `network`, `setting`, `score`, `mean`, and `low`
             and `high`, the ends of its interval (NaN for none).
         label: what the scores are, with their unit.
+        zero: draw a line at zero, where the scores are differences.
     Returns:
         A figure two columns wide, a line of panels a network.
     Raises:
@@ -1458,6 +1461,8 @@ def split_scores(scores: pd.DataFrame, means: pd.DataFrame, label: str) -> Figur
     for line, (network, settings) in zip(grid, networks.items(), strict=True):
         for axes, column in zip(line, columns, strict=True):
             chosen = means[(means["network"] == network) & (means["score"] == column)]
+            if zero:
+                axes.axvline(0, color=GREY, lw=0.8)
             for y, setting in enumerate(settings):
                 rows = (scores["network"] == network) & (scores["setting"] == setting)
                 dots = scores.loc[rows, column].to_numpy(dtype=float)
@@ -1541,16 +1546,19 @@ def scatter_study(table: pd.DataFrame) -> Figure:
     """Show what the scatter loss does to scores and codes, by its share in the gradient.
 
     Args:
-        table: a line a reading of set 3: `network`, `scatter` (its form), `last ratio` (its
-            gradient over that of the classification loss, at the end), `difference` (of rank-1 to
-            set 2, in points) with `low` and `high` (NaN for none), and `growth` of the codes' norm.
+        table: a line a reading of set 3: `network`, `scatter` (its form), `default` (is it the
+            default reading?), `last ratio` (its gradient over that of the classification loss, at
+            the end), `difference` (of rank-1 to set 2, in points) with `low` and `high` (NaN for
+            none), and `growth` of the codes' norm.
     Returns:
-        A figure two columns wide: the difference on the left, the growth on the right.
+        A figure two columns wide: the difference on the left, where an arrow and its value stand
+        for what lies below -25 points, and the growth on the right. The default reading, with the
+        paper's weight, is ringed.
     Raises:
         ValueError: no line, or a column is missing.
     """
     _not_empty(table, "table")
-    columns = ("network", "scatter", "last ratio", "difference", "low", "high", "growth")
+    columns = ("network", "scatter", "default", "last ratio", "difference", "low", "high", "growth")
     _columns(table, columns, "table")
     networks, forms = (list(dict.fromkeys(table[name])) for name in ("network", "scatter"))
     colours = dict(zip(networks, ("#0072b2", "#d55e00", *PALETTE), strict=False))
@@ -1558,20 +1566,42 @@ def scatter_study(table: pd.DataFrame) -> Figure:
     figure, (left, right) = plt.subplots(1, 2, figsize=(DOUBLE, 2.9), layout="constrained")
     left.axhline(0, color=GREY, lw=0.8)
     right.axhline(1, color=GREY, lw=0.8)
+    ring = {"marker": "o", "ls": "none", "mfc": "none", "color": INK, "ms": 9, "mew": 0.9}
+    floor = -25  # what fails altogether would squeeze the rest into a line
     for line in table.to_dict("records"):
         look = {"color": colours[line["network"]], "marker": markers[line["scatter"]]}
-        left.vlines(line["last ratio"], line["low"], line["high"], color=look["color"], lw=1.2)
-        left.plot(line["last ratio"], line["difference"], gid="difference", **look)
-        right.plot(line["last ratio"], line["growth"], gid="growth", **look)
+        x, y = line["last ratio"], line["difference"]
+        if y < floor:
+            left.annotate(
+                f"{y:.0f}".replace("-", "\N{MINUS SIGN}"),
+                (x, floor),
+                (0, 15),
+                textcoords="offset points",
+                ha="center",
+                fontsize=SMALL,
+                arrowprops={"arrowstyle": "->", "color": look["color"]},
+            )
+        else:
+            left.vlines(x, max(line["low"], floor), line["high"], color=look["color"], lw=1.2)
+        left.plot(x, y, gid="difference", **look)
+        right.plot(x, line["growth"], gid="growth", **look)
+        if line["default"]:
+            for axes, height in ((left, y), (right, line["growth"])):
+                axes.plot(x, height, **ring)
+    if table["difference"].min() < floor:
+        left.set_ylim(bottom=floor)
     left.set_ylabel("rank-1 of set 3 less set 2's (points)")
     right.set_ylabel("codes' norm, last epoch over first")
     for axes in (left, right):
-        _log_scale(axes.set_xscale, axes.xaxis, table["last ratio"])
+        axes.set_xscale("log")
+        wide = table["last ratio"].max() > 100 * table["last ratio"].min()
+        axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.grid(True)
     figure.supxlabel(
         "gradient of the scatter loss over that of the classification loss, last epoch"
     )
-    _log_scale(right.set_yscale, right.yaxis, table["growth"])
     words = {"sum": "Eq. 3", "log": "its logarithm", "unit": "of unit codes"}
     handles = {name: Line2D([], [], color=colours[name], lw=3) for name in networks}
     handles |= {
@@ -1579,18 +1609,10 @@ def scatter_study(table: pd.DataFrame) -> Figure:
     }
     if table["low"].notna().any():
         handles["95 % interval"] = Line2D([], [], ls="none", marker="|", color=GREY, ms=9, mew=1.2)
+    if table["default"].any():
+        handles["the paper's weight"] = Line2D([], [], **ring)
     _legend(figure, handles)
     return _finished(figure)
-
-
-def _log_scale(set_scale: Callable, axis: Axis, values: pd.Series) -> None:
-    """A logarithmic axis whose few ticks can be read, over decades as over a part of one."""
-    set_scale("log")
-    spread = values.max() / values.min()
-    few = (1, 1.1, 1.2, 1.5, 2, 3, 5, 7) if spread < 5 else (1, 2, 5) if spread < 100 else (1,)
-    axis.set_major_locator(LogLocator(subs=few))
-    axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter("{x:g}")
 
 
 # --- files ----------------------------------------------------------------------------------------

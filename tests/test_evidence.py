@@ -15,6 +15,7 @@ from reid_lib.evidence import (
     difference,
     effects,
     means,
+    orders,
     read_records,
     recipes_text,
     record,
@@ -145,6 +146,15 @@ def test_means_have_the_interval_of_overlapping_splits(tmp_path):
     assert "| set1 | 1 (0) | 50.0 | 50.0 |" in text
 
 
+def test_an_interval_is_narrower_where_fewer_persons_are_tested_than_trained(tmp_path):
+    runs = several("set2", [0.5, 0.6, 0.7])
+    for run in runs:
+        run.manifest["persons"] = {"train": 25, "test": 12}
+    table = means(read_records(kept(tmp_path, runs) / "runs"), ["mAP"]).iloc[0]
+    half = 4.302653 * 10 * np.sqrt(1 / 3 + 12 / 25)
+    assert table.high == pytest.approx(60 + half, abs=1e-3)
+
+
 def test_differences_are_paired_by_split(tmp_path):
     runs = several("set2", [0.5, 0.7, 0.9]) + several("set1", [0.4, 0.65, 0.92, 0.1])
     frame = read_records(kept(tmp_path, runs) / "runs")
@@ -230,20 +240,30 @@ def test_an_effect_is_paired_with_the_default_reading_of_its_setting(tmp_path):
     assert table.difference.tolist() == pytest.approx([20, -12.5])
     assert table.agree.tolist() == [2, 0]
     text = choices_text(read_records(tmp_path / "runs"))
-    assert "resnet18, ImageNet weights, 15 epochs; by rank-1 the default readings rank set2" in text
-    assert "| set3 > set2 |" in next(line for line in text.splitlines() if "centres=batch" in line)
+    assert "| centres=batch | -12.5 [-" in text
     with pytest.raises(ValueError, match="default reading"):
         effects(read_records(kept(tmp_path / "plain", [a_run()]) / "runs"), ["mAP"])
 
 
-def test_a_setting_without_one_of_several_choices_is_ranked_by_those_that_it_has(tmp_path):
+def test_settings_are_compared_under_each_choice_that_they_have_in_common(tmp_path):
     together = {"centres": "batch", "batches": "pk"}
     runs = several("set1", [0.5, 0.5]) + several("set1", [0.7, 0.7], batches="pk")
-    runs += several("set1", [0.1, 0.1], crop="enlarge")
-    runs += several("set2", [0.6, 0.6]) + several("set2", [0.65, 0.65], **together)
-    text = choices_text(read_records(kept(tmp_path, runs) / "runs"))
-    both = next(line for line in text.splitlines() if "centres=batch, batches=pk" in line)
-    assert "| set1 > set2 |" in both  # 70 against 65; by default 50 against 60
+    runs += several("set1", [0.1, 0.1], crop="enlarge")  # set 2 was not run with it
+    runs += several("set2", [0.6, 0.6]) + several("set2", [0.65, 0.66], **together)
+    runs += several("set2", [0.55, 0.55], memory_update="after")
+    frame = read_records(kept(tmp_path, runs) / "runs")
+    table = orders(frame, ["mAP"]).set_index("choice")
+    assert set(table.setting) == {"set2"} and set(table.over) == {"set1"}
+    assert table.difference.to_dict() == pytest.approx(
+        {
+            "": 10,
+            "memory_update=after": 5,  # set 1 has no centres
+            "centres=batch, batches=pk": -4.5,
+        }
+    )
+    text = choices_text(frame)
+    assert "| default | +10.0 [+10.0, +10.0], 2 of 2 |" in text
+    assert "set2 over set1: mAP" in text
 
 
 def test_the_scatter_loss_is_judged_beside_set_2_by_its_share_in_the_gradient(tmp_path):
@@ -257,8 +277,19 @@ def test_the_scatter_loss_is_judged_beside_set_2_by_its_share_in_the_gradient(tm
     assert table["first ratio"].tolist() == pytest.approx([0.2, 0.2])
     assert table["last ratio"].tolist() == pytest.approx([3, 3])
     assert table.growth.tolist() == pytest.approx([1.4, 1.4])
+    assert table.default.tolist() == [True, False]
     with pytest.raises(ValueError, match="set 2"):
         scatter_study(read_records(kept(tmp_path / "alone", several("set3", [0.5])) / "runs"))
+
+
+def test_set_3_is_compared_with_set_2_at_the_same_weight_decay(tmp_path):
+    runs = several("set2", [0.5, 0.5]) + several("set3", [0.4, 0.4])
+    runs += several("set2", [0.8, 0.8], weight_decay=0) + several(
+        "set3", [0.5, 0.5], weight_decay=0
+    )
+    runs += several("set3", [0.9, 0.9], weight_decay=0.1)  # beside no set 2
+    table = scatter_study(read_records(kept(tmp_path, runs) / "runs")).set_index("weight_decay")
+    assert table.difference.to_dict() == pytest.approx({0: -30, 5e-4: -10})
 
 
 def test_recipes_are_compared_on_held_out_persons_and_the_test_apart(tmp_path):

@@ -164,6 +164,7 @@ def a_scatter_study(networks=("mobilenet_v2, 20 epochs", "resnet18, 30 epochs"))
     table["last ratio"] = np.geomspace(1e-4, 5, len(table))
     table["difference"] = np.linspace(3, -15, len(table))
     table["growth"] = np.geomspace(1, 3, len(table))
+    table["default"] = table.scatter.eq("sum") & table.gamma.eq("b")
     return table.assign(low=table.difference - 2, high=table.difference + 2)
 
 
@@ -717,8 +718,20 @@ def test_each_reading_of_set_3_stands_at_its_share_with_its_interval():
         drawn = [line for line in axes.lines if line.get_gid() == name]
         assert [line.get_xdata()[0] for line in drawn] == table["last ratio"].tolist()
         assert [line.get_ydata()[0] for line in drawn] == table[name].tolist()
+        rings = [line.get_ydata()[0] for line in axes.lines if line.get_mfc() == "none"]
+        assert rings == table.loc[table.default, name].tolist()
     ends = [tuple(part[:, 1]) for c in left.collections for part in c.get_segments()]
     assert ends == list(zip(table.low, table.high, strict=True))
+
+
+def test_a_reading_that_fails_altogether_is_an_arrow_with_its_value():
+    table = a_scatter_study()
+    table.loc[4, ["difference", "low", "high"]] = -60, -70, -50
+    left, _ = figures.scatter_study(table).axes
+    assert left.get_ylim()[0] == -25
+    assert [text.get_text() for text in left.texts] == ["\N{MINUS SIGN}60"]
+    drawn = [tuple(part[:, 1]) for c in left.collections for part in c.get_segments()]
+    assert len(drawn) == len(table) - 1
 
 
 # --- wrong input ----------------------------------------------------------------------------------
