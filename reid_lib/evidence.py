@@ -93,7 +93,8 @@ def read_records(folder: str | Path) -> pd.DataFrame:
         network (backbone, start and epochs in words), persons, changed (which open choices differ
         from the defaults, "" for none), every key of the config, seconds, device, the scores of
         the last epoch ("rank-1", ...; "B->A rank-1", ...; "both rank-1", ... over both camera
-        directions; "mAP_market" by Market-1501's trapezoids), the means over the last epochs that
+        directions; "train rank-1" of the training persons; "mAP_market" by Market-1501's
+        trapezoids), the means over the last epochs that
         were scored ("last epochs rank-1", ...), near_0, ..., near_180: the mean distance between
         codes of one person whose views lie so many degrees apart, over that between persons; and
         the norms of gradients and codes in the first and last epoch ("first grad_sl", ...).
@@ -111,6 +112,7 @@ def read_records(folder: str | Path) -> pd.DataFrame:
         scores = {name: metrics["test"][DIRECTION][name] for name in SCORES}
         scores |= {f"both {name}": metrics["test"]["both"][name] for name in SCORES}
         scores |= {f"B->A {name}": metrics["test"]["B->A"][name] for name in ("rank-1", "mAP")}
+        scores["train rank-1"] = metrics["train"][DIRECTION]["rank-1"]
         scores["mAP_market"] = metrics["test"][DIRECTION]["mAP_market"]
         last = metrics["last_epochs"][DIRECTION]
         scores |= {f"{LAST} {name}": last[name] for name in SCORES}
@@ -290,7 +292,7 @@ def orders(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
                 table = difference(*sides, columns).rename_axis("score").reset_index()
                 which = {"network": network, "choice": choice, "setting": better, "over": worse}
                 lines.append(table.assign(**which))
-    return pd.concat(lines, ignore_index=True)
+    return pd.concat(lines, ignore_index=True) if lines else pd.DataFrame()
 
 
 def _under(part: pd.DataFrame, setting: str, choice: str) -> pd.DataFrame:
@@ -408,7 +410,7 @@ def _interval(row: pd.Series, sign: int) -> str:
 
 def table_text(frame: pd.DataFrame) -> str:
     """Table 1 on these data as Markdown, a table a network, with intervals of what decides."""
-    columns = [*DECIDING, *SCORES, "both rank-1", "both mAP"]
+    columns = [*DECIDING, *SCORES, "both rank-1", "both mAP", "train rank-1"]
     table = means(frame, columns)
     cells = table["mean"].map("{:.1f}".format)
     bounds = table.low.map(" [{:.1f}, ".format) + table.high.map("{:.1f}]".format)
@@ -420,7 +422,10 @@ def table_text(frame: pd.DataFrame) -> str:
         )
         wide = wide[columns].reset_index("splits")
         train, test = persons.split("/")
-        head = f"{network}; {train} persons to train, {test} to test"
+        chance = 100 / int(test)  # every person has as many images in the gallery
+        head = (
+            f"{network}; {train} persons to train, {test} to test (by chance: rank-1 {chance:.1f})"
+        )
         if wide.splits.nunique() == 1:
             count, which = wide.pop("splits").iloc[0].split(" ", 1)
             head += f"; {count} split{'s' * (count != '1')} {which}"
@@ -429,10 +434,13 @@ def table_text(frame: pd.DataFrame) -> str:
         lambda p: " or ".join(sorted(set(p)))
     )
     note = (
-        f"In percent; camera {DIRECTION.replace('->', ' to ')}, in the last two columns both ways. "
+        f'In percent; camera {DIRECTION.replace("->", " to ")}, where it says "both" both ways; '
+        "train rank-1: of the training persons. "
         "Means over the splits (how many, and which) with 95 % intervals that allow for the "
-        f'persons that splits share. "{LAST}": the mean over the scores of the last ten epochs, '
-        "which one step does not decide; all other columns: the last epoch alone. Computed in "
+        "persons that splits share: Nadeau and Bengio's, s^2 (1 / n + test / train) for the "
+        f'variance of the mean and n - 1 degrees of freedom. "{LAST}": the mean over the scores of '
+        "the last ten epochs, which one step does not decide; all other columns: the last epoch "
+        "alone. Computed in "
         f"{', '.join(f'{kind} ({name})' for name, kind in precision.items())} on "
         f"{' and '.join(sorted(set(frame.device)))}."
     )
@@ -514,7 +522,11 @@ def viewpoint_text(plain: pd.DataFrame) -> str:
         over = "; ".join(f"{setting} {which}" for setting, which in splits.items())
         table = viewpoint_table(part.assign(row=part.setting))
         texts.append(f"{network}; means over splits: {over}:\n\n{table}")
-    return "\n".join(texts)
+    note = (
+        "Each gallery holds one view of each person, so that these scores lie below those of the "
+        "whole gallery; the last epoch alone; the views that fail most are named without intervals."
+    )
+    return "\n".join([*texts, note]) + "\n"
 
 
 def scoring_text(plain: pd.DataFrame) -> str:
@@ -568,7 +580,7 @@ def recipes_text(frame: pd.DataFrame) -> str:
     texts = []
     for validation, title in (
         (True, "Held-out training persons, on whom the recipe was chosen"),
-        (False, "Test persons, scored once"),
+        (False, "Test persons"),
     ):
         part = frame[frame.validation == validation]
         if part.empty:
@@ -592,6 +604,14 @@ def recipes_text(frame: pd.DataFrame) -> str:
         scores = list(DECIDING.values())
         table[scores] = table[scores].map("{:.1f}".format)
         texts.append(f"{title}:\n\n{markdown(table)}")
+        pair = orders(part[part.changed == ""], list(DECIDING))
+        if len(pair):
+            pair["cell"] = [_interval(line, 1) for _, line in pair.iterrows()]
+            pair["what"] = pair.setting + " over " + pair.over + ": " + pair.score.map(DECIDING)
+            wide = pair.pivot_table(
+                index="network", columns="what", values="cell", aggfunc="first", sort=False
+            )
+            texts.append(f"{title}, settings from one start:\n\n{markdown(wide)}")
     note = (
         "Means over the last ten epochs, camera A to B, with 95 % intervals over splits. The "
         "paper's set1 starts from ImageNet weights: the row without a difference."

@@ -141,7 +141,8 @@ def test_means_have_the_interval_of_overlapping_splits(tmp_path):
     assert table.loc["set2", "high"] == pytest.approx(60 + half, abs=1e-3)
     assert table.loc["set1", "splits"] == "1 (0)" and np.isnan(table.loc["set1", "low"])
     text = table_text(frame)
-    assert "resnet18, ImageNet weights, 15 epochs; 6 persons to train, 6 to test:" in text
+    head = "resnet18, ImageNet weights, 15 epochs; 6 persons to train, 6 to test"
+    assert f"{head} (by chance: rank-1 16.7):" in text
     assert f"| set2 | 3 (0 to 2) | 60.0 [{60 - half:.1f}, {60 + half:.1f}] |" in text
     assert "| set1 | 1 (0) | 50.0 | 50.0 |" in text
 
@@ -303,6 +304,11 @@ def test_recipes_are_compared_on_held_out_persons_and_the_test_apart(tmp_path):
     assert held_out.splitlines()[4].startswith("| resnet18, weights from a file")  # the best first
     assert "| 60.0 |" in best and "+15.0 [" in best and "2 of 2" in best
     assert "+30.0 [+30.0, +30.0]" in test
+    assert "settings from one start" not in text  # no set 2 stands as it is by default
+    more = several("set2", [0.7, 0.8], validation=True)
+    text = recipes_text(read_records(kept(tmp_path / "more", runs + more) / "runs"))
+    pair = text.split("settings from one start")[1].split("Test persons")[0]
+    assert "set2 over set1: rank-1 | set2 over set1: mAP" in pair and "+30.0 [" in pair
     assert write_report(tmp_path)[1].name == "recipes.md"
 
 
