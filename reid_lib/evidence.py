@@ -611,7 +611,7 @@ def recipes_text(frame: pd.DataFrame) -> str:
             wide = pair.pivot_table(
                 index="network", columns="what", values="cell", aggfunc="first", sort=False
             )
-            texts.append(f"{title}, settings from one start:\n\n{markdown(wide)}")
+            texts.append(f"{title}, settings from one start:\n\n{markdown(wide.fillna(''))}")
     note = (
         "Means over the last ten epochs, camera A to B, with 95 % intervals over splits. The "
         "paper's set1 starts from ImageNet weights: the row without a difference."

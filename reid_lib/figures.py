@@ -1526,7 +1526,8 @@ def effects(table: pd.DataFrame, label: str) -> Figure:
             axes.hlines(y, line["low"], line["high"], color=colour, lw=1.3)
             axes.plot(line["difference"], y, color=colour, marker=marker, gid=line["choice"])
         axes.set_xlabel(f"{score}: {label}", parse_math=False)
-        names = [_shortened(choice, 1.9) for choice in choices]
+        lines = [textwrap.wrap(choice, 36, max_lines=2, placeholder=" …") for choice in choices]
+        names = ["\n".join(_shortened(line, 1.9) for line in two) for two in lines]
         axes.set_yticks(range(len(choices)), names, parse_math=False)
         axes.set_ylim(len(choices) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0)

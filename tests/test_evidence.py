@@ -309,6 +309,10 @@ def test_recipes_are_compared_on_held_out_persons_and_the_test_apart(tmp_path):
     text = recipes_text(read_records(kept(tmp_path / "more", runs + more) / "runs"))
     pair = text.split("settings from one start")[1].split("Test persons")[0]
     assert "set2 over set1: rank-1 | set2 over set1: mAP" in pair and "+30.0 [" in pair
+    more += several("set2", [0.7, 0.8], validation=True, start="file")
+    more += several("set3", [0.7, 0.8], validation=True, start="file")
+    text = recipes_text(read_records(kept(tmp_path / "three", runs + more) / "runs"))
+    assert "nan" not in text  # set 3 from one start alone
     assert write_report(tmp_path)[1].name == "recipes.md"
 
 
