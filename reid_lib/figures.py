@@ -1580,6 +1580,7 @@ def scatter_study(table: pd.DataFrame) -> Figure:
                 textcoords="offset points",
                 ha="center",
                 fontsize=SMALL,
+                bbox={"fc": "white", "ec": "none", "pad": 0.5},
                 arrowprops={"arrowstyle": "->", "color": look["color"]},
             )
         else:
