@@ -29,6 +29,7 @@ NOT_CHOICES = frozenset(
     "row setting backbone start split validation seed epochs precision rerank score_last "
     "deterministic code_norm_limit data_sha256 weights_sha256".split()
 )
+# What runs without centres (set 1, the triplet loss) cannot choose.
 OF_CENTRES = frozenset(
     "centres centres_gradient persons_in_sums memory_start memory_update".split()
 )
@@ -94,10 +95,10 @@ def read_records(folder: str | Path) -> pd.DataFrame:
         from the defaults, "" for none), every key of the config, seconds, device, the scores of
         the last epoch ("rank-1", ...; "B->A rank-1", ...; "both rank-1", ... over both camera
         directions; "train rank-1" of the training persons; "mAP_market" by Market-1501's
-        trapezoids), the means over the last epochs that
-        were scored ("last epochs rank-1", ...), near_0, ..., near_180: the mean distance between
-        codes of one person whose views lie so many degrees apart, over that between persons; and
-        the norms of gradients and codes in the first and last epoch ("first grad_sl", ...).
+        trapezoids), the means over the last epochs that were scored ("last epochs rank-1", ...),
+        near_0, ..., near_180: the mean distance between codes of one person whose views lie so
+        many degrees apart, over that between persons; and the norms of gradients and codes in the
+        first and last epoch ("first grad_sl", ...).
         viewpoint holds the columns of each run's `metrics.viewpoint_grid`. Of runs that differ in
         the name of their row alone the first is kept.
     Raises:
@@ -271,25 +272,27 @@ def effects(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return table.iloc[np.lexsort((table.setting, -size, table.network))].reset_index(drop=True)
 
 
-def orders(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+def orders(frame: pd.DataFrame, columns: list[str], contrasts=CONTRASTS[:2]) -> pd.DataFrame:
     """How far one setting stands above another under each open choice: does it change the order?
 
     Args:
         frame: as `read_records` returns it.
         columns: which scores.
+        contrasts: pairs of a setting and the one that it is compared with.
     Returns:
         A row a network, choice ("" for the default reading), setting, `over` (which other setting)
-        and score: splits, difference, low, high, p, agree as `difference` has them. Set 1, which
-        has no centres to choose, stands as it is under the rest of a choice.
+        and score: splits, difference, low, high, p, agree as `difference` has them; contrasts with
+        no split in common are left out. A setting without centres to choose stands as it is under
+        the rest of a choice.
     """
     lines = []
     for network, part in frame.groupby("network", sort=False):
         for choice in part.changed.unique():
-            for better, worse in CONTRASTS[:2]:
-                sides = [_under(part, name, choice) for name in (better, worse)]
-                if any(side.empty for side in sides):
+            for better, worse in contrasts:
+                a, b = (_under(part, name, choice) for name in (worse, better))
+                if not set(a.split) & set(b.split):
                     continue
-                table = difference(*sides, columns).rename_axis("score").reset_index()
+                table = difference(b, a, columns).rename_axis("score").reset_index()
                 which = {"network": network, "choice": choice, "setting": better, "over": worse}
                 lines.append(table.assign(**which))
     return pd.concat(lines, ignore_index=True) if lines else pd.DataFrame()
@@ -298,7 +301,7 @@ def orders(frame: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 def _under(part: pd.DataFrame, setting: str, choice: str) -> pd.DataFrame:
     """A setting's records under a choice, or under that part of it which the setting has."""
     words = choice.split(", ")
-    if setting == "set1":
+    if setting in ("htri", "set1"):
         words = [word for word in words if word.partition("=")[0] not in OF_CENTRES]
     return part[(part.setting == setting) & (part.changed == ", ".join(words))]
 
@@ -469,22 +472,14 @@ def verdicts_text(frame: pd.DataFrame) -> str:
 def choices_text(frame: pd.DataFrame) -> str:
     """What each open choice changes, and the order of the settings under it, as Markdown."""
     table = effects(frame, list(DECIDING))
-    table["cell"] = [_interval(line, 1) for _, line in table.iterrows()]
-    table["what"] = table.setting + " " + table.score.map(DECIDING)
     order = orders(frame, list(DECIDING))
-    order["cell"] = [_interval(line, 1) for _, line in order.iterrows()]
-    order["what"] = order.setting + " over " + order.over + ": " + order.score.map(DECIDING)
     texts = []
     for network, part in table.groupby("network", sort=False):
-        shift, gap = (
-            lines.pivot_table(
-                index="choice", columns="what", values="cell", aggfunc="first", sort=False
-            )
-            for lines in (part, order[order.network == network])
-        )
+        shift = _wide(part, "choice", part.setting + " " + part.score.map(DECIDING))
+        gap = _gaps(order[order.network == network], "choice")
         columns = [f"{setting} {score}" for setting in SETTINGS for score in DECIDING.values()]
-        shift = shift[[name for name in columns if name in shift]].fillna("")
-        gap = gap.reindex(["", *shift.index]).fillna("").rename({"": "default"})
+        shift = shift[[name for name in columns if name in shift]]
+        gap = gap.reindex(["", *shift.index], fill_value="").rename({"": "default"})
         texts.append(f"{network}; difference to the default reading:\n\n{markdown(shift)}")
         texts.append(f"{network}; between the settings under each choice:\n\n{markdown(gap)}")
     note = (
@@ -493,6 +488,22 @@ def choices_text(frame: pd.DataFrame) -> str:
         "has no centres: between the settings it stands as it is under the rest of a choice."
     )
     return "\n\n".join([*texts, note]) + "\n"
+
+
+def _wide(table: pd.DataFrame, index: str, what: pd.Series) -> pd.DataFrame:
+    """Differences with their intervals as text: a row a value of `index`, a column each `what`."""
+    cells = [_interval(line, 1) for _, line in table.iterrows()]
+    return (
+        table.assign(cell=cells, what=what)
+        .pivot_table(index=index, columns="what", values="cell", aggfunc="first", sort=False)
+        .fillna("")
+    )
+
+
+def _gaps(order: pd.DataFrame, index: str) -> pd.DataFrame:
+    """`orders` as text: a row a value of `index`, a column each contrast and score."""
+    what = order.setting + " over " + order.over + ": " + order.score.map(DECIDING)
+    return _wide(order, index, what)
 
 
 _VIEWS = ["query_orientation", "gallery_orientation"]
@@ -606,12 +617,8 @@ def recipes_text(frame: pd.DataFrame) -> str:
         texts.append(f"{title}:\n\n{markdown(table)}")
         pair = orders(part[part.changed == ""], list(DECIDING))
         if len(pair):
-            pair["cell"] = [_interval(line, 1) for _, line in pair.iterrows()]
-            pair["what"] = pair.setting + " over " + pair.over + ": " + pair.score.map(DECIDING)
-            wide = pair.pivot_table(
-                index="network", columns="what", values="cell", aggfunc="first", sort=False
-            )
-            texts.append(f"{title}, settings from one start:\n\n{markdown(wide.fillna(''))}")
+            wide = _gaps(pair, "network")
+            texts.append(f"{title}, settings from one start:\n\n{markdown(wide)}")
     note = (
         "Means over the last ten epochs, camera A to B, with 95 % intervals over splits. The "
         "paper's set1 starts from ImageNet weights: the row without a difference."
@@ -681,22 +688,17 @@ def _split_picture(plain: pd.DataFrame) -> tuple[Figure, str]:
 
 def _verdict_picture(plain: pd.DataFrame) -> dict:
     """The contrasts of claims 1 and 4: paired differences of scores on every split."""
-    names = list(DECIDING)
-    dots, lines = [], []
-    for network, part in plain.groupby("network", sort=False):
-        for better, worse in CONTRASTS:
-            a, b = (part[part.setting == name].set_index("split") for name in (worse, better))
-            gains = (b[names] - a[names]).dropna()
-            if gains.empty:
-                continue
-            which = {"network": network, "setting": f"{better} over {worse}"}
-            dots.append(gains.assign(**which))
-            table = difference(b.reset_index(), a.reset_index(), names)
-            table = table.rename(columns={"difference": "mean"}).rename_axis("score").reset_index()
-            lines.append(table.assign(**which))
-    if not lines:
+    table = orders(plain, list(DECIDING), CONTRASTS)
+    if table.empty:
         return {}
-    table = pd.concat(lines).replace({"score": DECIDING})
+    dots = []
+    which = table[["network", "setting", "over"]].drop_duplicates()
+    for network, better, worse in which.itertuples(index=False):
+        part = plain[plain.network == network].set_index(["setting", "split"])[list(DECIDING)]
+        gains = (part.loc[better] - part.loc[worse]).dropna()
+        dots.append(gains.assign(network=network, setting=f"{better} over {worse}"))
+    table["setting"] += " over " + table.over
+    table = table.rename(columns={"difference": "mean"}).replace({"score": DECIDING})
     picture = figures.split_scores(
         pd.concat(dots).rename(columns=DECIDING), table, "points, paired by split", zero=True
     )
