@@ -187,6 +187,7 @@ def test_each_claim_is_judged_on_the_network_that_it_speaks_of(tmp_path):
     runs = several("set1", [0.5, 0.51, 0.49]) + several("set2", [0.6, 0.61, 0.59])
     runs += several("set3", [0.3, 0.31, 0.29]) + several("htri", [0.55, 0.2, 0.9])
     runs += several("htri", [0.1, 0.1, 0.1], backbone="resnet50")
+    runs += several("set1", [0.7, 0.71, 0.69], backbone="resnet50")
     runs += several("set1", [0.5, 0.5, 0.5], backbone="mobilenet_v2")
     runs += several("set2", [0.5, 0.5, 0.5], backbone="mobilenet_v2")
     table = verdicts(read_records(kept(tmp_path, runs) / "runs"))
@@ -195,6 +196,7 @@ def test_each_claim_is_judged_on_the_network_that_it_speaks_of(tmp_path):
     assert said["1", "set3 over set2"] == "does not hold"
     assert said["1", "set3 over htri"] == "cannot be told"
     assert said["2", "resnet18 over resnet50, htri"] == "cannot be told"
+    assert said["2", "resnet18 over resnet50, set1"] == "does not hold"
     assert said["4", "set2 over set1"] == "cannot be told"  # a difference of nothing at all
     # The same codes throughout: no setting is nearer than another.
     assert said["3", "set2 nearer than set1"] == "cannot be told"
