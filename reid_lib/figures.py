@@ -1552,62 +1552,75 @@ def scatter_study(table: pd.DataFrame) -> Figure:
             the end), `difference` (of rank-1 to set 2, in points) with `low` and `high` (NaN for
             none), and `growth` of the codes' norm.
     Returns:
-        A figure two columns wide: the difference on the left, where an arrow and its value stand
-        for what lies below -25 points, and the growth on the right. The default reading, with the
-        paper's weight, is ringed.
+        A figure two columns wide, a row a network: the difference on the left, where an arrow and
+        its value stand for what lies below -25 points, and the growth on the right. The default
+        reading, with the paper's weight, is ringed.
     Raises:
         ValueError: no line, or a column is missing.
     """
     _not_empty(table, "table")
     columns = ("network", "scatter", "default", "last ratio", "difference", "low", "high", "growth")
     _columns(table, columns, "table")
-    networks, forms = (list(dict.fromkeys(table[name])) for name in ("network", "scatter"))
-    colours = dict(zip(networks, ("#0072b2", "#d55e00", *PALETTE), strict=False))
-    markers = dict(zip(("sum", "log", "unit"), ("o", "^", "s"), strict=True))
-    figure, (left, right) = plt.subplots(1, 2, figsize=(DOUBLE, 2.9), layout="constrained")
-    left.axhline(0, color=GREY, lw=0.8)
-    right.axhline(1, color=GREY, lw=0.8)
+    looks = {"sum": (PALETTE[0], "o"), "log": (PALETTE[1], "^"), "unit": (PALETTE[2], "s")}
     ring = {"marker": "o", "ls": "none", "mfc": "none", "color": INK, "ms": 9, "mew": 0.9}
+    networks = table["network"].nunique()
+    figure, grid = plt.subplots(
+        networks,
+        2,
+        figsize=(DOUBLE, 0.6 + 1.9 * networks),
+        squeeze=False,
+        sharex=True,
+        sharey="col",
+        layout="constrained",
+    )
     floor = -25  # what fails altogether would squeeze the rest into a line
-    for line in table.to_dict("records"):
-        look = {"color": colours[line["network"]], "marker": markers[line["scatter"]]}
-        x, y = line["last ratio"], line["difference"]
-        if y < floor:
-            left.annotate(
-                f"{y:.0f}".replace("-", "\N{MINUS SIGN}"),
-                (x, floor),
-                (0, 15),
-                textcoords="offset points",
-                ha="center",
-                fontsize=SMALL,
-                bbox={"fc": "white", "ec": "none", "pad": 0.5},
-                arrowprops={"arrowstyle": "->", "color": look["color"]},
-            )
-        else:
-            left.vlines(x, max(line["low"], floor), line["high"], color=look["color"], lw=1.2)
-        left.plot(x, y, gid="difference", **look)
-        right.plot(x, line["growth"], gid="growth", **look)
-        if line["default"]:
-            for axes, height in ((left, y), (right, line["growth"])):
-                axes.plot(x, height, **ring)
+    for (left, right), (network, part) in zip(
+        grid, table.groupby("network", sort=False), strict=True
+    ):
+        left.axhline(0, color=GREY, lw=0.8)
+        right.axhline(1, color=GREY, lw=0.8)
+        left.set_title(_shortened(network, 3.0, 8), loc="left", parse_math=False)
+        for line in part.to_dict("records"):
+            colour, marker = looks[line["scatter"]]
+            x, y = line["last ratio"], line["difference"]
+            if y < floor:
+                left.annotate(
+                    f"{y:.0f}".replace("-", "\N{MINUS SIGN}"),
+                    (x, floor),
+                    (0, 15),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=SMALL,
+                    bbox={"fc": "white", "ec": "none", "pad": 0.5},
+                    arrowprops={"arrowstyle": "->", "color": colour},
+                )
+            else:
+                left.vlines(x, max(line["low"], floor), line["high"], color=colour, lw=1.2)
+            left.plot(x, y, color=colour, marker=marker, gid="difference")
+            right.plot(x, line["growth"], color=colour, marker=marker, gid="growth")
+            if line["default"]:
+                for axes, height in ((left, y), (right, line["growth"])):
+                    axes.plot(x, height, **ring)
+        for axes in (left, right):
+            axes.grid(True)
+    axes = grid[0, 0]
     if table["difference"].min() < floor:
-        left.set_ylim(bottom=floor)
-    left.set_ylabel("rank-1 of set 3 less set 2's (points)")
-    right.set_ylabel("codes' norm, last epoch over first")
-    for axes in (left, right):
-        axes.set_xscale("log")
-        wide = table["last ratio"].max() > 100 * table["last ratio"].min()
-        axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.grid(True)
+        axes.set_ylim(bottom=floor)
+    axes.set_xscale("log")
+    wide = table["last ratio"].max() > 100 * table["last ratio"].min()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter("{x:g}")
+    for left, right in grid:
+        left.set_ylabel("rank-1 of set 3\nless set 2's (points)")
+        right.set_ylabel("codes' norm,\nlast epoch over first")
     figure.supxlabel(
         "gradient of the scatter loss over that of the classification loss, last epoch"
     )
     words = {"sum": "Eq. 3", "log": "its logarithm", "unit": "of unit codes"}
-    handles = {name: Line2D([], [], color=colours[name], lw=3) for name in networks}
-    handles |= {
-        words[form]: Line2D([], [], ls="none", marker=markers[form], color=INK) for form in forms
+    handles = {
+        words[form]: Line2D([], [], ls="none", marker=looks[form][1], color=looks[form][0])
+        for form in dict.fromkeys(table["scatter"])
     }
     if table["low"].notna().any():
         handles["95 % interval"] = Line2D([], [], ls="none", marker="|", color=GREY, ms=9, mew=1.2)

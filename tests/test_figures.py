@@ -713,19 +713,22 @@ def test_each_effect_stands_at_its_difference_with_its_interval():
 
 def test_each_reading_of_set_3_stands_at_its_share_with_its_interval():
     table = a_scatter_study()
-    left, right = figures.scatter_study(table).axes
-    for axes, name in ((left, "difference"), (right, "growth")):
-        drawn = [line for line in axes.lines if line.get_gid() == name]
-        assert [line.get_xdata()[0] for line in drawn] == table["last ratio"].tolist()
-        assert [line.get_ydata()[0] for line in drawn] == table[name].tolist()
-        rings = [line.get_ydata()[0] for line in axes.lines if line.get_mfc() == "none"]
-        assert rings == table.loc[table.default, name].tolist()
-    ends = [tuple(part[:, 1]) for c in left.collections for part in c.get_segments()]
-    assert ends == list(zip(table.low, table.high, strict=True))
+    panels = np.reshape(figures.scatter_study(table).axes, (2, 2))
+    parts = [part for _, part in table.groupby("network", sort=False)]
+    for (left, right), part in zip(panels, parts, strict=True):
+        assert left.get_title(loc="left") == part.network.iloc[0]
+        for axes, name in ((left, "difference"), (right, "growth")):
+            drawn = [line for line in axes.lines if line.get_gid() == name]
+            assert [line.get_xdata()[0] for line in drawn] == part["last ratio"].tolist()
+            assert [line.get_ydata()[0] for line in drawn] == part[name].tolist()
+            rings = [line.get_ydata()[0] for line in axes.lines if line.get_mfc() == "none"]
+            assert rings == part.loc[part.default, name].tolist()
+        ends = [tuple(piece[:, 1]) for c in left.collections for piece in c.get_segments()]
+        assert ends == list(zip(part.low, part.high, strict=True))
 
 
 def test_a_reading_that_fails_altogether_is_an_arrow_with_its_value():
-    table = a_scatter_study()
+    table = a_scatter_study(["resnet18, 30 epochs"])
     table.loc[4, ["difference", "low", "high"]] = -60, -70, -50
     left, _ = figures.scatter_study(table).axes
     assert left.get_ylim()[0] == -25
