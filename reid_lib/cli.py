@@ -43,7 +43,7 @@ def _resolve(arguments) -> None:
     from reid_lib.runs import write_json
     from reid_lib.training import data_folder, resolve
 
-    folder = data_folder(preset, arguments.root / "data", sys.stderr.isatty())
+    folder = data_folder(preset, arguments.root / "data", progress=sys.stderr.isatty())
     report = check(folder, one_size=any(row.image_size is None for row in preset.rows))
     if report.errors:
         raise ValueError(f"{folder} has faults that would falsify scores:\n{report}")
@@ -65,7 +65,7 @@ def _train(arguments) -> int:
     from reid_lib.runs import run_folder
     from reid_lib.training import data_folder, fit, resolve
 
-    index = read_pku(data_folder(preset, arguments.root / "data", sys.stderr.isatty()))
+    index = read_pku(data_folder(preset, arguments.root / "data", progress=sys.stderr.isatty()))
     config, weights = resolve(
         preset, arguments.row, arguments.split, index, arguments.root / "results"
     )

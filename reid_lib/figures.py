@@ -1601,9 +1601,11 @@ def scatter_study(table: pd.DataFrame) -> Figure:
             if line["default"]:
                 for axes, height in ((left, y), (right, line["growth"])):
                     axes.plot(x, height, **ring)
-        for axes in (left, right):
-            axes.grid(True)
-    axes = grid[0, 0]
+        left.set_ylabel("rank-1 of set 3\nless set 2's (points)")
+        right.set_ylabel("codes' norm,\nlast epoch over first")
+        left.grid(True)
+        right.grid(True)
+    axes = grid[0, 0]  # the others share its scales
     if table["difference"].min() < floor:
         axes.set_ylim(bottom=floor)
     axes.set_xscale("log")
@@ -1611,9 +1613,6 @@ def scatter_study(table: pd.DataFrame) -> Figure:
     axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter("{x:g}")
-    for left, right in grid:
-        left.set_ylabel("rank-1 of set 3\nless set 2's (points)")
-        right.set_ylabel("codes' norm,\nlast epoch over first")
     figure.supxlabel(
         "gradient of the scatter loss over that of the classification loss, last epoch"
     )
