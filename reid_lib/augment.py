@@ -67,6 +67,21 @@ def enlarge_and_crop(images: Tensor, factor: float, generator: torch.Generator) 
     return crop(enlarge(images, factor), *images.shape[2:], generator)
 
 
+def translate(images: Tensor, factor: float, generator: torch.Generator) -> Tensor:
+    """With probability one half `enlarge_and_crop` an image, otherwise leave it as it is.
+
+    Args:
+        images: (B, 3, H, W) uint8.
+        factor: at least 1.
+        generator: on the CPU.
+    Returns:
+        (B, 3, H, W) uint8.
+    """
+    moved = enlarge_and_crop(images, factor, generator)
+    chosen = torch.rand(len(images), generator=generator) < 0.5
+    return torch.where(_on(images, chosen)[:, None, None, None], moved, images)
+
+
 def crop(images: Tensor, height: int, width: int, generator: torch.Generator) -> Tensor:
     """Cut a window out of each image at random.
 

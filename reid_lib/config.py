@@ -13,9 +13,21 @@ PRESETS = Path(__file__).resolve().parent.parent / "presets"
 # The settings of Table 1 and what each implies; a row may change a weight, but not which terms act.
 SETTINGS = {
     "htri": {"batches": "pk", "beta": 0.0, "gamma": 0.0},
+    "xent_htri": {"batches": "pk", "beta": 0.0, "gamma": 0.0},
+    "htri_cl": {"batches": "pk", "beta": 5e-5, "gamma": 0.0},
     "set1": {"batches": "random", "beta": 0.0, "gamma": 0.0},
     "set2": {"batches": "random", "beta": 5e-5, "gamma": 0.0},
     "set3": {"batches": "random", "beta": 5e-5, "gamma": 1e-6},
+}
+
+# The terms of each setting's loss: L_SR (Eq. 1), L_CL (Eq. 2), L_SL (Eq. 3), the triplet loss.
+TERMS = {
+    "htri": ("tri",),
+    "xent_htri": ("sr", "tri"),  # softmax and triplet, the default of the code of reference [26]
+    "htri_cl": ("tri", "cl"),  # the triplet loss enhanced by the compact loss
+    "set1": ("sr",),
+    "set2": ("sr", "cl"),
+    "set3": ("sr", "cl", "sl"),
 }
 
 # Table 1 of the paper, in percent: 57 persons to train, 57 to test.
@@ -40,6 +52,9 @@ PAPER_TABLE = {
 }
 PAPER_PERSONS = 114
 
+# Keys that came after the first records; see `RunConfig.digest`.
+ADDED_KEYS = ("train_persons", "epoch", "score_every")
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,7 +68,7 @@ class RunConfig(_Frozen):
     """
 
     row: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    setting: Literal["htri", "set1", "set2", "set3"]
+    setting: Literal[tuple(SETTINGS)]
     backbone: str = "resnet18"
     neck: Literal["none", "batchnorm"] = "none"
     start: Literal["imagenet", "random", "file"] = "imagenet"
@@ -61,12 +76,21 @@ class RunConfig(_Frozen):
     validation: bool = Field(
         False, description="hold out a third of the training persons and score these instead"
     )
+    train_persons: int | None = Field(
+        None, ge=2, description="how many persons train, the others are scored; null: half of them"
+    )
     seed: int = Field(0, ge=0)
 
     epochs: int = Field(300, ge=1)
+    epoch: Literal["images", "persons"] = Field(
+        "images",
+        description="one pass over all images, or images_per_person images of each person once",
+    )
     batch_size: int = Field(32, ge=2)
     lr: float = Field(2e-4, gt=0)
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Literal["constant", "cosine", "step"] = Field(
+        "constant", description="step: the learning rate times 0.1 after half of the epochs"
+    )
     weight_decay: float = Field(5e-4, ge=0)
 
     beta: float = Field(ge=0)
@@ -87,14 +111,17 @@ class RunConfig(_Frozen):
     images_per_person: int = Field(4, ge=2)
 
     flip: bool = True
-    crop: Literal["pad", "enlarge", "none"] = "pad"
+    crop: Literal["pad", "enlarge", "translate", "none"] = Field(
+        "pad", description="translate: enlarge and crop with probability one half"
+    )
     crop_pad: int = Field(5, ge=0, description="pixels on each side, for crop: pad")
-    crop_enlarge: float = Field(1.125, ge=1, description="factor, for crop: enlarge")
+    crop_enlarge: float = Field(1.125, ge=1, description="factor, for crop: enlarge or translate")
     image_size: tuple[int, int] | None = Field(None, description="height, width; null: as stored")
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     rerank: bool = Field(False, description="also score k-reciprocal re-ranked galleries")
-    score_last: int = Field(1, ge=1, description="how many of the last epochs are scored")
+    score_every: int = Field(1, ge=1, description="score every so many epochs, and the last")
+    score_last: int = Field(1, ge=1, description="how many epochs are scored, counted from the end")
     deterministic: bool = Field(False, description="on CUDA: only kernels that repeat to the bit")
     code_norm_limit: float = Field(
         1000, gt=1, description="stop where the codes' norm exceeds its start so many times"
@@ -112,13 +139,14 @@ class RunConfig(_Frozen):
 
     @model_validator(mode="after")
     def _agree(self):
-        if self.beta and self.setting in ("htri", "set1"):
+        terms = TERMS[self.setting]
+        if self.beta and "cl" not in terms:
             raise ValueError(f"setting {self.setting} has no compact loss, but beta is {self.beta}")
-        if self.gamma and self.setting != "set3":
+        if self.gamma and "sl" not in terms:
             raise ValueError(
                 f"setting {self.setting} has no scatter loss, but gamma is {self.gamma}"
             )
-        if self.setting == "htri" and self.batches != "pk":
+        if "tri" in terms and self.batches != "pk":
             raise ValueError("the triplet loss needs several images a person: batches must be 'pk'")
         if self.batches == "pk" and self.batch_size % self.images_per_person:
             raise ValueError(
@@ -136,13 +164,29 @@ class RunConfig(_Frozen):
                 "memory_update: epoch encodes all images before the first step, so memory_start "
                 "cannot be empty"
             )
-        if self.score_last > self.epochs:
-            raise ValueError(f"score_last is {self.score_last}, but there are {self.epochs} epochs")
+        if (self.score_last - 1) * self.score_every >= self.epochs:
+            raise ValueError(
+                f"score_last is {self.score_last} and score_every {self.score_every}, but there "
+                f"are only {self.epochs} epochs"
+            )
         return self
 
+    def is_scored(self, epoch: int) -> bool:
+        """Whether the test persons are scored after this epoch (from 1)."""
+        steps, rest = divmod(self.epochs - epoch, self.score_every)
+        return rest == 0 and steps < self.score_last
+
     def digest(self) -> str:
-        """Twelve hexadecimal digits of the SHA-256 of all values."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """Twelve hexadecimal digits of the SHA-256 of the values.
+
+        A key of `ADDED_KEYS` counts only where it differs from its default, so that a
+        configuration keeps the digest that it had before the key existed.
+        """
+        values = self.model_dump(mode="json")
+        for name in ADDED_KEYS:
+            if values[name] == type(self).model_fields[name].default:
+                del values[name]
+        text = json.dumps(values, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

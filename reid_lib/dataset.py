@@ -181,9 +181,12 @@ def _sha256(path: str, size: int, changed: int) -> str:
 
 
 def split_persons(
-    index: pd.DataFrame, seed: int = 0, validation: bool = False
+    index: pd.DataFrame,
+    seed: int = 0,
+    validation: bool = False,
+    train_persons: int | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Divide the persons at random into two halves, to train and to test.
+    """Divide the persons at random into those to train and those to test on, by default halves.
 
     The order is that of SHA-256("seed/pid"): a function of the ids and the seed alone, the same
     with every version of every library.  An odd person goes to the test half.
@@ -193,12 +196,13 @@ def split_persons(
         seed: which split.
         validation: leave the test half out and set a third of the training half apart instead, so
             that a recipe can be chosen on persons who are not the test's.
+        train_persons: how many persons train; half of them unless given.
     Returns:
         (train, test), each sorted as the index is, with its row labels kept.
     Raises:
-        ValueError: fewer than two persons.
+        ValueError: fewer than two persons, or none left to test on.
     """
-    sides = split_pids(index.pid.unique(), seed)
+    sides = split_pids(index.pid.unique(), seed, train_persons)
     if validation:
         order = _shuffled(sides[0], seed)
         cut = len(order) - len(order) // 3
@@ -207,14 +211,19 @@ def split_persons(
     return train, test
 
 
-def split_pids(pids, seed: int) -> tuple[list[int], list[int]]:
-    """The ids of `split_persons`, each half sorted."""
+def split_pids(pids, seed: int, train_persons: int | None = None) -> tuple[list[int], list[int]]:
+    """The ids of `split_persons`, each side sorted."""
     pids = sorted({int(pid) for pid in pids})
     if len(pids) < 2:
         raise ValueError(f"{len(pids)} persons; a split needs at least two")
     shuffled = _shuffled(pids, seed)
-    half = len(pids) // 2
-    return sorted(shuffled[:half]), sorted(shuffled[half:])
+    count = len(pids) // 2 if train_persons is None else train_persons
+    if not 0 < count < len(pids):
+        raise ValueError(
+            f"train_persons is {train_persons}, but there are {len(pids)} persons; expected 1 to "
+            f"{len(pids) - 1}, so that some are left to test on"
+        )
+    return sorted(shuffled[:count]), sorted(shuffled[count:])
 
 
 def _shuffled(pids: list[int], seed: int) -> list[int]:

@@ -13,26 +13,27 @@ from matplotlib.figure import Figure
 
 from reid_lib import figures
 from reid_lib.config import PRESETS, RunConfig
-from reid_lib.metrics import split_test, viewpoint_grid
+from reid_lib.metrics import Protocol, split_test, viewpoint_grid
 from reid_lib.report import SCORES, START, markdown, view_angle, viewpoint_table
 from reid_lib.runs import Run, read_run, write_json, write_text
 
 COMMITTED = PRESETS.parent / "figures" / "pku74"  # records of the real runs, as they came
 DIRECTION = "A->B"
-SETTINGS = ("htri", "set1", "set2", "set3")
+SETTINGS = ("htri", "xent_htri", "htri_cl", "set1", "set2", "set3")
 # What set 3 subtracts in each form of the scatter loss; the paper's is the first.
 FORMS = {"sum": "gamma L_SL", "log": "gamma log L_SL", "unit": "gamma L_SL of unit codes"}
 # What beats what, says the paper.
 CONTRASTS = (("set2", "set1"), ("set3", "set2"), ("set3", "set1"), ("set3", "htri"))
 # What runs may differ in and still be of the default reading.
 NOT_CHOICES = frozenset(
-    "row setting backbone start split validation seed epochs precision rerank score_last "
-    "deterministic code_norm_limit data_sha256 weights_sha256".split()
+    "row setting backbone start split validation train_persons seed epochs precision rerank "
+    "score_last score_every deterministic code_norm_limit data_sha256 weights_sha256".split()
 )
 # What runs without centres (set 1, the triplet loss) cannot choose.
 OF_CENTRES = frozenset(
     "centres centres_gradient persons_in_sums memory_start memory_update".split()
 )
+PROTOCOLS = {"viewpoint": Protocol(), "unit viewpoint": Protocol(codes="unit")}
 LAST = "last epochs"  # the scores that decide: fixed before any run was looked at
 DECIDING = {f"{LAST} rank-1": "rank-1", f"{LAST} mAP": "mAP"}
 NEAR = {f"near_{degrees}": degrees for degrees in (0, 45, 90, 135, 180)}
@@ -43,18 +44,28 @@ KEPT = ("grad_sr", "grad_cl", "grad_sl", "code_norm")  # of the first and of the
 
 
 def record(run: Run) -> dict:
-    """One run's config, scores, viewpoint grid, first and last epoch, and provenance."""
+    """One run's config, scores, viewpoint grids, scores by epoch, and provenance."""
     part = run.codes
     query = part["camids"] == part["camids"].min()
     sides = [(part[k][query], part[k][~query]) for k in ("codes", "pids", "camids", "orientations")]
-    grid = viewpoint_grid(*(array for pair in sides for array in pair)).astype(float)
+    arrays = [array for pair in sides for array in pair]
+    grids = {
+        name: viewpoint_grid(*arrays, protocol).astype(float)
+        for name, protocol in PROTOCOLS.items()
+    }
     history = run.history.drop(columns="seconds")
     first, last = (history.iloc[at].dropna().to_dict() for at in (0, -1))
+    columns = [f"{codes}_{score}" for codes in ("test", "unit") for score in ("rank-1", "mAP")]
+    scored = history[["epoch", *columns]].dropna()
     return {
         "config_digest": run.config.digest(),
         "config": run.config.model_dump(mode="json"),
         "metrics": run.metrics,
-        "viewpoint": {name: [_short(x) for x in values] for name, values in grid.items()},
+        **{
+            name: {column: [_short(x) for x in values] for column, values in grid.items()}
+            for name, grid in grids.items()
+        },
+        "scores by epoch": {name: [_short(x) for x in scored[name]] for name in scored},
         "history": {
             "first": {name: _short(x) for name, x in first.items()},
             "last": {name: _short(x) for name, x in last.items()},
@@ -65,6 +76,9 @@ def record(run: Run) -> dict:
 
 def collect_records(results: list[Path], out: Path) -> list[Path]:
     """Write one small JSON record for each finished run under the folders `results`.
+
+    Beside it lies a CSV file with one line per query of the last epoch: the name of its image, the
+    camera direction, and, for raw and for unit codes, AP and the rank of the first match.
 
     Raises:
         ValueError: there is no finished run.
@@ -81,8 +95,19 @@ def collect_records(results: list[Path], out: Path) -> list[Path]:
         parts = config.backbone, config.start, config.setting, f"{config.epochs}-epochs"
         name = "-".join([*parts, f"split-{config.split}", config.digest()])
         write_json(out / f"{name}.json", record(run))
+        write_text(out / f"{name}.csv", _queries(run))
         written.append(out / f"{name}.json")
     return written
+
+
+def _queries(run: Run) -> str:
+    """One line per query, as `collect_records` describes it."""
+    columns = ["AP", "first_match", "unit_AP", "unit_first_match"]
+    frame = run.queries[["name", "direction", *columns]]
+    for name in columns:  # whole ranks, and as many digits of an AP as count
+        form = "{:.5f}" if name.endswith("AP") else "{:.0f}"
+        frame = frame.assign(**{name: frame[name].map(form.format)})
+    return frame.to_csv(index=False)
 
 
 def read_records(folder: str | Path) -> pd.DataFrame:
@@ -117,6 +142,11 @@ def read_records(folder: str | Path) -> pd.DataFrame:
         scores["mAP_market"] = metrics["test"][DIRECTION]["mAP_market"]
         last = metrics["last_epochs"][DIRECTION]
         scores |= {f"{LAST} {name}": last[name] for name in SCORES}
+        if "unit" in metrics:  # records of the first studies have raw codes alone
+            unit = metrics["unit"]
+            scores |= {f"unit {name}": unit["test"][DIRECTION][name] for name in SCORES}
+            last = unit["last_epochs"][DIRECTION]
+            scores |= {f"unit {LAST} {name}": last[name] for name in SCORES}
         lines.append(
             {
                 "record": path.stem,

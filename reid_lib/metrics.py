@@ -22,6 +22,7 @@ Codes = np.ndarray | Tensor
 Ids = np.ndarray | Tensor | Sequence[int]
 
 _CHOICES = {
+    "codes": Literal["raw", "unit"],
     "ap": Literal["plain", "market"],
     "match": Literal["any", "single"],
     "gallery_cameras": Literal["all", "other"],
@@ -58,6 +59,8 @@ class Protocol:
             plain AP, and the worst order for market AP, INP and the rank of the first match, so
             that a network whose codes are all equal scores as chance. "worst" and "best" take
             one order for all of them.
+        codes: "raw" compares codes as they are; "unit" divides each by its L2 norm first, so that
+            only directions count (a code of zeros stays as it is).
         tolerance: distances that differ only by rounding count as tied. Whatever lies within
             +- t of a match's squared distance is tied with it, where t is `tolerance` times the
             query's mean squared distance to the gallery (or (`tolerance` times the codes' root
@@ -74,6 +77,7 @@ class Protocol:
     junk_pids: tuple[int, ...] = (-1,)
     unmatched: Literal["drop", "zero", "raise"] = "raise"
     ties: Literal["expected", "worst", "best"] = "expected"
+    codes: Literal["raw", "unit"] = "raw"
     tolerance: float = 5e-7
 
     def __post_init__(self):
@@ -120,6 +124,7 @@ class Protocol:
                 f"ties within {self.tolerance:g} of the mean squared distance: {ties}",
                 f"query without a match: {unmatched}",
             ]
+            + ["codes: divided by their L2 norm"] * (self.codes == "unit")
         )
 
 
@@ -207,6 +212,7 @@ def evaluate(
     q, g = read_codes(q_codes, g_codes)
     ids = _Ids.read(q, g, q_pids, g_pids, q_camids, g_camids, q_names)
     pairs = _matched(_pairs(ids, protocol), ids, protocol)
+    q, g = _by_protocol(q, g, protocol)
     codes = _Centred.of(q, g, ids, protocol)
     if len(q) * len(g) <= _AT_ONCE:  # small enough that a second product would show
         codes = codes.given()
@@ -334,6 +340,7 @@ def viewpoint_grid(
     q_views = _ids(q_orientations, len(q), "q_orientations")
     g_views = _ids(g_orientations, len(g), "g_orientations")
     _matched(_pairs(ids, protocol), ids, protocol)
+    q, g = _by_protocol(q, g, protocol)
     protocol = Protocol(**{**vars(protocol), "ranks": (1,), "unmatched": "drop"})
 
     rows = []
@@ -391,6 +398,7 @@ def rank_gallery(
     q, g = read_codes(q_code[None] if q_code.ndim == 1 else q_code, g_codes)
     if len(q) != 1:
         raise ValueError(f"q_code holds {len(q)} codes; rank_gallery takes one.")
+    q, g = _by_protocol(q, g, protocol)
     ids = _Ids.read(q, g, [q_pid], g_pids, [q_camid], g_camids, None)
     sq = sq_distances(q, g)[0].cpu().double().numpy()
     same = ids.g_pids == ids.q_pids[0]
@@ -446,6 +454,15 @@ def read_codes(q_codes: Codes, g_codes: Codes) -> tuple[Tensor, Tensor]:
         raise ValueError(f"q_codes is on {q.device} and g_codes on {g.device}; move one of them.")
     dtype = torch.promote_types(q.dtype, g.dtype)
     return q.to(dtype), g.to(dtype)
+
+
+def _by_protocol(q: Tensor, g: Tensor, protocol: Protocol) -> tuple[Tensor, Tensor]:
+    """Codes as the protocol compares them."""
+    if protocol.codes == "raw":
+        return q, g
+    refuse_unusable(q, "q_codes")
+    refuse_unusable(g, "g_codes")
+    return torch.nn.functional.normalize(q), torch.nn.functional.normalize(g)
 
 
 def refuse_unusable(codes: Tensor, name: str) -> None:

@@ -53,7 +53,8 @@ def find_weights(backbone: str, weights: Path | None) -> Path:
 
     Args:
         backbone: a torchvision model.
-        weights: a file, a folder that holds files under torchvision's names, or None.
+        weights: a file, a folder, or None. In a folder the file with torchvision's name is taken,
+            otherwise the only one whose name begins with the backbone's and `_` or `-`.
     Returns:
         The path of a file that exists.
     Raises:
@@ -62,7 +63,12 @@ def find_weights(backbone: str, weights: Path | None) -> Path:
     entry = _imagenet_weights(backbone)
     name = Path(entry.url).name
     if weights is not None:
-        found = weights / name if weights.is_dir() else weights
+        found = weights
+        if weights.is_dir():
+            found = weights / name
+            others = sorted(weights.glob(f"{backbone}[_-]*"))
+            if not found.is_file() and len(others) == 1:
+                found = others[0]
         if found.is_file():
             return found
         raise ValueError(

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from reid_lib import augment, losses, model
-from reid_lib.config import RunConfig
+from reid_lib.config import TERMS, RunConfig
 
 TRIALS = 3  # steps before a graph is recorded, so that libraries have chosen their kernels
 
@@ -48,6 +48,8 @@ def augmented(
         if images.shape[2:] == size:
             images = augment.enlarge(images, config.crop_enlarge)
         images = augment.crop(images, *size, generator)
+    elif config.crop == "translate":
+        images = augment.translate(images, config.crop_enlarge, generator)
     return augment.normalise(images).contiguous(memory_format=torch.channels_last)
 
 
@@ -96,14 +98,18 @@ def _step(config, parts, labels, reencode, inputs, batch) -> dict[str, Tensor]:
 def _loss_terms(config, codes, logits, labels, batch, memory, reencode):
     """Each term of the loss as name -> (weight in Eq. 4, value)."""
     persons = labels[batch]
-    if config.setting == "htri":
+    wanted, terms = TERMS[config.setting], {}
+    if "sr" in wanted:
+        l_sr = losses.classification_loss(
+            logits, persons, config.sr_reduction, config.label_smoothing
+        )
+        terms["sr"] = (1.0, l_sr)
+    if "tri" in wanted:
         triplet = losses.batch_hard_triplet_loss(
             codes, persons, config.margin, config.triplet_distance, config.triplet_normalise
         )
-        return {"tri": (1.0, triplet)}
-    l_sr = losses.classification_loss(logits, persons, config.sr_reduction, config.label_smoothing)
-    terms = {"sr": (1.0, l_sr)}
-    if config.setting == "set1":
+        terms["tri"] = (1.0, triplet)
+    if "cl" not in wanted:
         return terms
 
     if config.centres == "memory" and config.memory_update == "before":
@@ -122,7 +128,7 @@ def _loss_terms(config, codes, logits, labels, batch, memory, reencode):
         centres = centres.where(present[:, None] > 0, torch.nan)
 
     terms["cl"] = (config.beta, losses.compact_loss(codes, persons, centres))
-    if config.setting == "set3":
+    if "sl" in wanted:
         terms["sl"] = (-config.gamma, losses.scatter_loss(codes, persons, centres, config.scatter))
     return terms
 

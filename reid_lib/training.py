@@ -26,7 +26,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from reid_lib import augment, losses, model
-from reid_lib.config import Embedded, Preset, RunConfig
+from reid_lib.config import TERMS, Embedded, Preset, RunConfig
 from reid_lib.dataset import (
     PIXEL_BUDGET,
     WHERE,
@@ -54,6 +54,10 @@ from reid_lib.step import Parts, augmented, stepper
 
 CHECKPOINT_SECONDS = 30
 EVALUATION_BATCH = 128
+BF16_ERROR = 0.3  # of codes, relative; rounding alone leaves up to 0.23 (ResNet-50)
+LAST_EPOCHS = 10  # of the scored ones: one epoch's scores fluctuate by several points
+RAW, UNIT = Protocol(), Protocol(codes="unit")
+SCORED = {"test": RAW, "unit": UNIT}  # prefix of the history's columns -> protocol
 CODE = (
     "augment",
     "config",
@@ -117,7 +121,7 @@ def resolve(
         file = preset.weights
     if file:
         model.load_weights(net, file)
-    train, test = split_persons(index, split, config.validation)
+    train, test = split_persons(index, split, config.validation, config.train_persons)
     _check_batches(config, train)
     if index.camid.nunique() < 2:
         raise ValueError(f"only camera {index.camid.iloc[0]} in the data; scores need two cameras")
@@ -168,7 +172,7 @@ def fit(
     if done := _ended(folder, config):
         return done
     keep_memory()
-    train, test = split_persons(index, config.split, config.validation)
+    train, test = split_persons(index, config.split, config.validation, config.train_persons)
     _check_batches(config, train)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if pixels.nbytes <= PIXEL_BUDGET:  # more than that stays mapped from the disk
@@ -205,10 +209,11 @@ def fit(
                     parts.memory.update(torch.arange(len(labels), device=device), reencode())
                 line |= _epoch(config, parts, step, source, labels, state["history"])
                 parts.schedule.step()
-                if epoch > config.epochs - config.score_last:
-                    codes = encode(parts.net, pixels, rows[1], config.precision)
-                    scores = score(parts.net.compared(codes), test)["A->B"]
-                    line |= {f"test_{name}": float(value) for name, value in scores.items()}
+                if config.is_scored(epoch):
+                    codes = parts.net.compared(encode(parts.net, pixels, rows[1], config.precision))
+                    for prefix, protocol in SCORED.items():
+                        scores = score(codes, test, protocol)["A->B"]
+                        line |= {f"{prefix}_{name}": float(x) for name, x in scores.items()}
                 line["seconds"] = time.monotonic() - begin
                 state = state | {
                     "epoch": epoch,
@@ -299,9 +304,11 @@ def encode(
     return torch.cat(codes)
 
 
-def score(codes: Tensor, index: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Scores as fractions for each camera direction and for both, by the default protocol."""
-    results = evaluate_cameras(codes.cpu(), index.pid.to_numpy(), index.camid.to_numpy())
+def score(
+    codes: Tensor, index: pd.DataFrame, protocol: Protocol = RAW
+) -> dict[str, dict[str, float]]:
+    """Scores as fractions for each camera direction and for both."""
+    results = evaluate_cameras(codes.cpu(), index.pid.to_numpy(), index.camid.to_numpy(), protocol)
     return {direction: result.scores() for direction, result in results.items()}
 
 
@@ -397,7 +404,7 @@ def _check_numbers(config, frame, history) -> None:
 
 
 def _start_memory(config, net, pixels, rows, labels) -> losses.CentreMemory | None:
-    if config.setting not in ("set2", "set3") or config.centres != "memory":
+    if "cl" not in TERMS[config.setting] or config.centres != "memory":
         return None
     memory = losses.CentreMemory(labels, net.width)
     if config.memory_start == "encoded":
@@ -410,10 +417,14 @@ def _batches(config: RunConfig, labels: Tensor, generator: torch.Generator) -> I
     """Indices of each batch of one epoch; an incomplete last batch is dropped.
 
     Random: a permutation cut into batches.  P persons x K images: each batch takes the persons who
-    have most groups of K images left, ties at random.
+    have most groups of K images left, ties at random.  With `epoch: persons` an epoch has as many
+    batches as K images of each person fill.
     """
     labels = labels.cpu()
-    steps = len(labels) // config.batch_size
+    images = len(labels)
+    if config.epoch == "persons":
+        images = min(images, config.images_per_person * len(labels.unique()))
+    steps = images // config.batch_size
     order = torch.randperm(len(labels), generator=generator)
     if config.batches == "random":
         yield from order[: steps * config.batch_size].split(config.batch_size)
@@ -451,10 +462,11 @@ def _check_batches(config: RunConfig, train: pd.DataFrame) -> None:
 
 
 def _precision(config: RunConfig, index: pd.DataFrame, file: Path | None) -> str:
-    """What "auto" stands for: bf16 where the hardware has it and a short trial shows a gain.
+    """What "auto" stands for: bf16 where a short trial is faster and right to rounding.
 
-    ResNets gain, mobilenet_v2 does not. The answer is kept in `file`, since a second trial could
-    end otherwise, and the precision decides the last digits of a result.
+    ResNets gain, mobilenet_v2 does not. Some processors' bf16 convolutions are wrong for small
+    images (oneDNN on AMX, 64 x 24 pixels: codes 40 % away). The answer is kept in `file`, since a
+    second trial could end otherwise, and the precision decides the last digits of a result.
     """
     if config.precision != "auto":
         return config.precision
@@ -470,19 +482,23 @@ def _precision(config: RunConfig, index: pd.DataFrame, file: Path | None) -> str
     known = json.loads(file.read_text("utf-8")) if file and file.is_file() else {}
     if name not in known:
         shape = config.batch_size, 3, height, width
-        seconds = {kind: _step_seconds(config.backbone, shape, kind) for kind in ("fp32", "bf16")}
-        known[name] = min(seconds, key=seconds.get)
+        (slow, exact), (fast, rounded) = (
+            _trial_step(config.backbone, shape, kind) for kind in ("fp32", "bf16")
+        )
+        error = (rounded - exact).norm() / exact.norm()
+        known[name] = "bf16" if fast < slow and error < BF16_ERROR else "fp32"
         if file:
             write_json(file, known)
     return known[name]
 
 
 @functools.cache
-def _step_seconds(backbone: str, shape: tuple[int, ...], precision: str) -> float:
-    """Of one training step: the least of three, after one that is not counted."""
+def _trial_step(backbone: str, shape: tuple[int, ...], precision: str) -> tuple[float, Tensor]:
+    """Seconds of one training step, the least of three after one that is not counted; codes."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     net = model.ReIDNet(backbone, persons=2).to(device, memory_format=torch.channels_last)
-    images = torch.zeros(shape, device=device).contiguous(memory_format=torch.channels_last)
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
+    images = images.contiguous(memory_format=torch.channels_last)
     seconds = []
     for _ in range(4):
         begin = time.perf_counter()
@@ -492,10 +508,13 @@ def _step_seconds(backbone: str, shape: tuple[int, ...], precision: str) -> floa
         if device == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - begin)
-    return min(seconds[1:])
+    return min(seconds[1:]), codes.detach().float()
 
 
 def _schedule(optimiser, config: RunConfig):
+    if config.schedule == "step":
+        half = max(config.epochs // 2, 1)
+        return torch.optim.lr_scheduler.MultiStepLR(optimiser, [half], gamma=0.1)
     if config.schedule == "cosine":
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.epochs)
     return torch.optim.lr_scheduler.ConstantLR(optimiser, factor=1.0)
@@ -619,13 +638,18 @@ def _finish(folder, config, index, net, codes, halves, state) -> None:
     train_index, test_index = halves
     ids = test_index.pid.to_numpy(), test_index.camid.to_numpy()
     results = evaluate_cameras(codes.cpu(), *ids)
+    unit = evaluate_cameras(codes.cpu(), *ids, UNIT)
     history = pd.DataFrame(state["history"])
-    scored = history.filter(like="test_").dropna().rename(columns=lambda c: c.removeprefix("test_"))
     metrics = {
         "protocol": str(Protocol()),
         "test": {direction: result.scores() for direction, result in results.items()},
         "train": score(train_codes, train_index),
-        "last_epochs": {"epochs": len(scored), "A->B": scored.mean().to_dict()},
+        "last_epochs": _last_epochs(history, "test"),
+        "unit": {
+            "test": {direction: result.scores() for direction, result in unit.items()},
+            "train": score(train_codes, train_index, UNIT),
+            "last_epochs": _last_epochs(history, "unit"),
+        },
     }
     if config.rerank:
         metrics["reranked"] = score_reranked(codes, test_index)
@@ -634,7 +658,9 @@ def _finish(folder, config, index, net, codes, halves, state) -> None:
     for direction in ("A->B", "B->A"):
         frame = results[direction].per_query
         camera = sorted(test_index.camid.unique())["AB".index(direction[0])]
-        queries.append(frame.assign(direction=direction, name=names[ids[1] == camera]))
+        normalised = unit[direction].per_query[["AP", "first_match"]].add_prefix("unit_")
+        frame = frame.assign(direction=direction, name=names[ids[1] == camera])
+        queries.append(pd.concat([frame, normalised], axis=1))
 
     write_json(folder / "config.json", config.model_dump(mode="json"))
     state_dict = {k: v.detach().cpu().contiguous() for k, v in net.state_dict().items()}
@@ -651,6 +677,13 @@ def _finish(folder, config, index, net, codes, halves, state) -> None:
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "manifest.json", _manifest(config, index, halves, state))
     (folder / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _last_epochs(history: pd.DataFrame, prefix: str) -> dict:
+    """Camera A to B, the mean over the last scored epochs, `LAST_EPOCHS` of them or fewer."""
+    scored = history.filter(regex=f"^{prefix}_").dropna().tail(LAST_EPOCHS)
+    scored = scored.rename(columns=lambda name: name.removeprefix(f"{prefix}_"))
+    return {"epochs": len(scored), "A->B": scored.mean().to_dict()}
 
 
 def _fail(folder, config, index, halves, state, reason: str) -> None:

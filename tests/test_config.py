@@ -65,7 +65,7 @@ def test_parameters_go_over_the_preset(tmp_path):
         ({"setting": "htri", "batch_size": 30}, "no multiple of images_per_person"),
         ({"centres": "batch", "persons_in_sums": "all"}, "only the batch's persons"),
         ({"centres_gradient": True}, "only where they come from the batch"),
-        ({"epoch": 3}, "unknown key 'epoch'"),
+        ({"epoch_count": 3}, "unknown key 'epoch_count'"),
         ({"row": "../up"}, "row.*'../up'"),
         ({"epochs": 2, "score_last": 3}, "score_last is 3"),
     ],

@@ -59,7 +59,11 @@ def a_run(setting="set2", split=0, rank1=0.5, persons=6, **config) -> Run:
             "epoch": [1, 2],
             "seconds": [1.0, 1.0],
             "code_norm": [5.0, 7.0],
-            "test_mAP": [np.nan, 0.5],
+            **{
+                f"{codes}_{score}": [np.nan, 0.5]
+                for codes in ("test", "unit")
+                for score in ("rank-1", "mAP")
+            },
             "grad_sr": [0.1, 0.01],
             "grad_sl": [0.02, 0.03],
         }
@@ -102,6 +106,9 @@ def test_finished_runs_leave_records_and_failed_ones_none(tmp_path):
         (folder / "manifest.json").write_text(json.dumps(manifest))
         run.history.to_csv(folder / "history.csv", index=False)
         np.savez(folder / "codes.npz", **run.codes)
+        line = "1_1_1.png,A->B,0.5,2,0.25,4"
+        head = "name,direction,AP,first_match,unit_AP,unit_first_match"
+        (folder / "queries.csv").write_text(f"{head}\n{line}\n")
     assert not read_run(tmp_path / "results" / "split-0").failed
     (written,) = collect_records([tmp_path / "results"], tmp_path / "records")
     content = json.loads(written.read_text())
