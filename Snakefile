@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 from reid_lib.config import Embedded, load_preset
-from reid_lib.runs import FILES
+from reid_lib.engine.provenance import module_files
+from reid_lib.engine.runs import FILES
 
 HERE = Path(workflow.basedir)
 GIVEN = {key: str(config.get(key, "")) for key in ("preset", "data", "weights", "splits", "name")}
@@ -40,7 +41,8 @@ TABLES = {"04_table1": ["table1.csv", "table1.md", "table1.tex", "table1.html"],
 
 
 def code(*modules):
-    return [str(HERE / "reid_lib" / f"{module}.py") for module in modules]
+    """The files of these modules and of all that they import from the package."""
+    return list(map(str, module_files(*(f"reid_lib.{module}" for module in modules))))
 
 
 def outputs(name):
@@ -79,7 +81,7 @@ rule all:
 # Whatever can fail before training fails here: data, weights, batch sizes, precision.
 rule resolve:
     input:
-        code("config", "dataset", "model", "synthetic"),
+        code("engine.prepare"),
     output:
         f"{RESULTS}/configs.json",
     params:
@@ -93,8 +95,7 @@ rule resolve:
 
 rule train:
     input:
-        code("augment", "config", "dataset", "losses", "metrics", "model", "reranking"),
-        code("runs", "step", "training"),
+        code("training"),
         configs=f"{RESULTS}/configs.json",
         notebook=HERE / "notebooks" / "03_train.ipynb",
     output:
@@ -121,8 +122,7 @@ for name in DRAWING:
         input:
             f"{RESULTS}/configs.json",
             expand(f"{RESULTS}/{{run}}/{{file}}", run=RUNS if name != "01_data" else [], file=FILES),
-            code("config", "dataset", "figures", "metrics", "report", "runs"),
-            code("augment", "explorer", "model") if name == "06_ranking" else [],
+            code("figures", "report", *(["explorer"] if name == "06_ranking" else [])),
             notebook=HERE / "notebooks" / f"{name}.ipynb",
         output:
             outputs(name),
@@ -140,7 +140,7 @@ rule:
         "08_open_choices"
     input:
         sorted((HERE / "figures" / "pku74").rglob("*.json")),
-        code("config", "evidence", "figures", "metrics", "report", "runs"),
+        code("evidence"),
         notebook=HERE / "notebooks" / "08_open_choices.ipynb",
     output:
         f"{RESULTS}/notebooks/08_open_choices.ipynb",

@@ -24,10 +24,13 @@ from torch import Tensor
 from reid_lib import model
 from reid_lib.config import Preset, RunConfig
 from reid_lib.dataset import load_pixels, read_pku, split_persons
+from reid_lib.engine.files import write_text
+from reid_lib.engine.prepare import resolve
+from reid_lib.engine.runs import Run, run_folder
 from reid_lib.metrics import evaluate_cameras, viewpoint_grid
-from reid_lib.runs import Run, run_folder, write_text
+from reid_lib.model import encode
 from reid_lib.synthetic import write_dataset
-from reid_lib.training import encode, fit, resolve
+from reid_lib.training import fit
 
 PARTS = ("cameras", "untrained", "trained", "transfer", "cost")
 SPLITS, TRAINED_SPLITS = (0, 1, 2), (0,)

@@ -28,13 +28,16 @@ from pytorch_metric_learning import miners
 from torch.utils.data import DataLoader, Dataset
 
 from reid_lib import augment, losses, model
-from reid_lib import step as recorded_step
 from reid_lib.config import Preset, RunConfig
 from reid_lib.dataset import load_pixels, read_pku, split_persons
+from reid_lib.engine import cuda_graph
+from reid_lib.engine.files import write_text
+from reid_lib.engine.prepare import resolve
+from reid_lib.engine.process import disable_malloc_trim
 from reid_lib.metrics import evaluate_cameras
-from reid_lib.runs import write_text
+from reid_lib.model import encode
 from reid_lib.synthetic import write_dataset
-from reid_lib.training import encode, fit, keep_memory, resolve
+from reid_lib.training import fit
 
 BATCH, HEIGHT, WIDTH = 32, 128, 48
 
@@ -48,7 +51,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="write the tables here too")
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
     options = parser.parse_args()
-    keep_memory()  # as `fit` does, for all that is compared
+    disable_malloc_trim()  # as `fit` does, for all that is compared
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
     lines = [f"{device}, {torch.get_num_threads()} threads; torch {torch.__version__}.", ""]
     with tempfile.TemporaryDirectory() as folder:
@@ -216,7 +219,7 @@ def graphs(options, data: Path, folder: Path) -> list[str]:
     if not torch.cuda.is_available():
         return ["Skipped: steps as CUDA graphs, and 300 epochs (no CUDA device)."]
     plain = bare_step("resnet18", "bf16")
-    replay, _ = recorded_step._record(lambda: plain() or {})
+    replay, _ = cuda_graph._record(lambda: plain() or {})
     seconds = medians({"plain": plain, "graph": replay}, 201)
     index = read_pku(data)
     row = {"row": "r", "setting": "set3", "backbone": "resnet18", "start": "random"}

@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _check(arguments) -> int:
-    from reid_lib.dataset import check
+    from reid_lib.engine.checks import check
 
     report = check(arguments.folder)
     print(report)
@@ -39,9 +39,10 @@ def _resolve(arguments) -> None:
     """Everything that can fail before training fails here; the complete configs are written."""
     preset = _preset(arguments)  # a wrong preset need not wait for torch
 
-    from reid_lib.dataset import check, read_pku
-    from reid_lib.runs import write_json
-    from reid_lib.training import data_folder, resolve
+    from reid_lib.dataset import read_pku
+    from reid_lib.engine.checks import check
+    from reid_lib.engine.files import write_json
+    from reid_lib.engine.prepare import data_folder, resolve
 
     folder = data_folder(preset, arguments.root / "data", progress=sys.stderr.isatty())
     report = check(folder, one_size=any(row.image_size is None for row in preset.rows))
@@ -62,8 +63,9 @@ def _train(arguments) -> int:
     preset.row(arguments.row)  # a wrong one need not wait for the data
 
     from reid_lib.dataset import load_pixels, read_pku
-    from reid_lib.runs import run_folder
-    from reid_lib.training import data_folder, fit, resolve
+    from reid_lib.engine.prepare import data_folder, resolve
+    from reid_lib.engine.runs import run_folder
+    from reid_lib.training import fit
 
     index = read_pku(data_folder(preset, arguments.root / "data", progress=sys.stderr.isatty()))
     config, weights = resolve(
@@ -86,7 +88,7 @@ def _train(arguments) -> int:
 def _notebook(arguments) -> int:
     from papermill import PapermillExecutionError
 
-    from reid_lib.execute import run_notebook
+    from reid_lib.engine.notebooks import run_notebook
 
     parameters = {}
     for assignment in arguments.parameter:
@@ -119,8 +121,9 @@ def _records(arguments) -> None:
 
 
 def _expect(arguments) -> None:
+    from reid_lib.engine.files import write_json
+    from reid_lib.engine.runs import read_run
     from reid_lib.report import expected_scores
-    from reid_lib.runs import read_run, write_json
 
     load_preset(arguments.preset)  # refuses an unknown name
     runs = [

@@ -53,7 +53,7 @@ PAPER_TABLE = {
 PAPER_PERSONS = 114
 
 # Keys that came after the first records; see `RunConfig.digest`.
-ADDED_KEYS = ("train_persons", "epoch", "score_every")
+ADDED_KEYS = ("train_persons", "epoch", "score_every", "cuda_graph")
 
 
 class _Frozen(BaseModel):
@@ -123,6 +123,7 @@ class RunConfig(_Frozen):
     score_every: int = Field(1, ge=1, description="score every so many epochs, and the last")
     score_last: int = Field(1, ge=1, description="how many epochs are scored, counted from the end")
     deterministic: bool = Field(False, description="on CUDA: only kernels that repeat to the bit")
+    cuda_graph: bool = Field(False, description="on CUDA: record the step once and replay it")
     code_norm_limit: float = Field(
         1000, gt=1, description="stop where the codes' norm exceeds its start so many times"
     )

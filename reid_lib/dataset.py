@@ -1,17 +1,14 @@
-"""Images on disk to an index, its faults, splits by person, and pixels.
+"""From image files to an index, a split by person, and pixels.
 
-An *index* is a DataFrame with one row an image and the columns path, pid, camid, orientation.
+An *index* is a DataFrame with one row per image and the columns path, pid, camid, orientation.
 """
 
 import functools
 import hashlib
 import io
-import itertools
 import math
 import re
 import tempfile
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,162 +18,51 @@ from PIL import Image, UnidentifiedImageError
 
 ORIENTATIONS = tuple(range(1, 9))
 PIXEL_BUDGET = 4 * 2**30  # bytes
-PKU_PERSONS, PKU_CAMERAS, PKU_SIZE = 114, 2, (48, 128)  # width, height
 WHERE = (
-    "PKU-ReID is handed out by its authors (L. Ma et al., arXiv:1605.02464): "
+    "PKU-ReID is available from its authors (L. Ma et al., arXiv:1605.02464): "
     "https://github.com/charliememory/PKU-Reid-Dataset. "
-    "Unpack it and name the folder that holds the images, such as PKUv1a_128x48."
+    "Unpack it and pass the folder that holds the images, such as PKUv1a_128x48."
 )
 _NAME = re.compile(r"(\d+)_(\d+)_(\d+)\.[A-Za-z]+", re.ASCII)
 _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
 
 
 def read_pku(folder: str | Path) -> pd.DataFrame:
-    """Index a folder in PKU-ReID's layout, `personId_cameraId_orientationId.png`, any zero padding.
+    """Read the names of a folder in PKU-ReID's layout, `personId_cameraId_orientationId.png`.
 
     Args:
-        folder: one flat folder of images.
+        folder: one flat folder of images; numbers may be padded with zeros.
     Returns:
         An index sorted by pid, camid, orientation; images are not opened.
     Raises:
-        ValueError: the folder is missing (with where to get PKU-ReID), holds no image, holds a file
-            whose name does not fit, or the same view twice.
+        ValueError: the folder is missing (with where to get PKU-ReID), holds no image, a file whose
+            name does not fit, or a view twice.
     """
-    index, strangers = _scan(folder)
-    if strangers:
+    index, unrecognised = scan(folder)
+    if unrecognised:
         raise ValueError(
-            f"{len(strangers)} names in {folder} do not fit personId_cameraId_orientationId.png: "
-            f"{_some(strangers)}"
+            f"{len(unrecognised)} names in {folder} do not fit "
+            f"personId_cameraId_orientationId.png: {shorten(unrecognised)}"
         )
     twice = index[index.duplicated(["pid", "camid", "orientation"], keep=False)]
     if len(twice):
-        raise ValueError(f"views that are there twice in {folder}: {_some(_names(twice))}")
+        raise ValueError(f"duplicate views in {folder}: {shorten(file_names(twice))}")
     return index
 
 
-@dataclass(frozen=True)
-class Check:
-    """What is in a folder, the faults that would falsify a score, and mere oddities."""
-
-    summary: dict
-    errors: list[str]
-    notices: list[str]
-
-    def __str__(self) -> str:
-        lines = [f"{key:<13} {value}" for key, value in self.summary.items()]
-        lines += [f"error: {line}" for line in self.errors]
-        lines += [f"notice: {line}" for line in self.notices]
-        faults = (len(self.errors), len(self.notices))
-        return "\n".join([*lines, "{} errors, {} notices".format(*faults)])
-
-
-def check(folder: str | Path, one_size: bool = True) -> Check:
-    """Open every image of a folder in PKU-ReID's layout and name every fault by file.
-
-    Errors: an unreadable image, a name that does not fit, a view that is missing or there twice,
-    the same bytes under two persons or two cameras, a size other than the others', a single person
-    or camera. Notices: the same bytes under two orientations of one person and camera, an
-    unfamiliar number of persons or cameras, a size other than 48 x 128.
-
-    Args:
-        folder: one flat folder of images.
-        one_size: whether images of several sizes are an error; a notice where they are resized.
-    Returns:
-        The check; `errors` is empty where scores can be trusted.
-    Raises:
-        ValueError: the folder is missing or holds no image.
-    """
-    index, strangers = _scan(folder)
-    errors = [
-        f"{name}: the name does not fit personId_cameraId_orientationId.png" for name in strangers
-    ]
-    notices = []
-
-    contents, sizes = [], []
-    for path in index.path:
-        data = Path(path).read_bytes()
-        contents.append(hashlib.sha256(data).hexdigest())
-        try:
-            sizes.append(_decode(data).shape[1::-1])
-        except ValueError as error:
-            sizes.append(None)
-            errors.append(f"{Path(path).name}: {error}")
-    index = index.assign(content=contents, size=sizes)
-
-    for _, same in index[index.duplicated("content", keep=False)].groupby("content"):
-        line = f"{', '.join(_names(same))}: the same image"
-        if same.pid.nunique() > 1:
-            errors.append(f"{line} under two persons")
-        elif same.camid.nunique() > 1:
-            errors.append(f"{line} under two cameras")
-        else:
-            notices.append(f"{line} under two orientations")
-
-    views = index.groupby(["pid", "camid", "orientation"])
-    for _, same in views:
-        if len(same) > 1:
-            errors.append(f"{', '.join(_names(same))}: the same view twice")
-    cameras = sorted(index.camid.unique())
-    wanted = pd.MultiIndex.from_product([sorted(index.pid.unique()), cameras, ORIENTATIONS])
-    found = set(views.groups)
-    missing = [view for view in wanted if view not in found]
-    for (pid, camid), views in itertools.groupby(missing, key=lambda view: view[:2]):
-        names = [f"{pid}_{camid}_{orientation}" for _, _, orientation in views]
-        errors.append(f"{', '.join(names)}: the view is missing")
-    errors += [
-        f"{name}: orientation {orientation} is not one of 1 to 8"
-        for name, orientation in zip(_names(index), index.orientation, strict=True)
-        if orientation not in ORIENTATIONS
-    ]
-
-    counted = Counter(size for size in sizes if size)
-    usual = counted.most_common(1)[0][0] if counted else None
-    others = [
-        f"{name}: {size[0]} x {size[1]} pixels, most have {usual[0]} x {usual[1]}"
-        for name, size in zip(_names(index), sizes, strict=True)
-        if size and size != usual
-    ]
-    if one_size:
-        errors += [
-            f"{line}; resize it, or set image_size in the preset's recipe" for line in others
-        ]
-    elif others:
-        notices.append(f"{len(others)} images are of other sizes: {_some(others)}")
-    for what, ids in (("person", index.pid), ("camera", index.camid)):
-        if ids.nunique() == 1:
-            errors.append(f"only {what} {ids.iloc[0]}; scores need two or more")
-    if usual and usual != PKU_SIZE:
-        notices.append(f"images are {usual[0]} x {usual[1]} pixels; PKU-ReID's are 48 x 128")
-    if index.pid.nunique() != PKU_PERSONS:
-        notices.append(f"{index.pid.nunique()} persons; the whole of PKU-ReID has {PKU_PERSONS}")
-    if len(cameras) != PKU_CAMERAS:
-        notices.append(f"{len(cameras)} cameras; PKU-ReID has {PKU_CAMERAS}")
-
-    summary = {
-        "folder": Path(folder),
-        "images": len(index),
-        "persons": index.pid.nunique(),
-        "cameras": ", ".join(map(str, cameras)),
-        "orientations": ", ".join(map(str, sorted(index.orientation.unique()))),
-        "sizes": ", ".join(f"{w} x {h} ({n})" for (w, h), n in sorted(counted.items())),
-        "fingerprint": _fingerprint(index, contents),
-    }
-    return Check(summary, errors, notices)
-
-
 def fingerprint(index: pd.DataFrame) -> str:
-    """SHA-256 over each image's person, camera, orientation and bytes; padding drops out."""
+    """SHA-256 over each image's person, camera, orientation and bytes, however names are padded."""
     stats = [Path(path).stat() for path in index.path]
     contents = [
         _sha256(path, stat.st_size, stat.st_mtime_ns)
         for path, stat in zip(index.path, stats, strict=True)
     ]
-    return _fingerprint(index, contents)
+    return fingerprint_of(index, contents)
 
 
 @functools.lru_cache(maxsize=1_000_000)
 def _sha256(path: str, size: int, changed: int) -> str:
-    """Of a file's bytes; a study of many runs reads each image once."""
+    """SHA-256 of a file's bytes; a study of many runs reads each image once."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
@@ -194,8 +80,8 @@ def split_persons(
     Args:
         index: an index with at least two persons.
         seed: which split.
-        validation: leave the test half out and set a third of the training half apart instead, so
-            that a recipe can be chosen on persons who are not the test's.
+        validation: leave out the test persons and hold out a third of the training persons in their
+            place, so that a recipe is not chosen on test persons.
         train_persons: how many persons train; half of them unless given.
     Returns:
         (train, test), each sorted as the index is, with its row labels kept.
@@ -215,7 +101,7 @@ def split_pids(pids, seed: int, train_persons: int | None = None) -> tuple[list[
     """The ids of `split_persons`, each side sorted."""
     pids = sorted({int(pid) for pid in pids})
     if len(pids) < 2:
-        raise ValueError(f"{len(pids)} persons; a split needs at least two")
+        raise ValueError(f"the data have {len(pids)} persons; a split needs at least two")
     shuffled = _shuffled(pids, seed)
     count = len(pids) // 2 if train_persons is None else train_persons
     if not 0 < count < len(pids):
@@ -247,7 +133,7 @@ def load_pixels(
     images = None
     for row, path in enumerate(index.path):
         try:
-            image = _decode(Path(path).read_bytes(), size).transpose(2, 0, 1)
+            image = decode(Path(path).read_bytes(), size).transpose(2, 0, 1)
         except ValueError as error:
             raise ValueError(f"{path}: {error}; `reid check` lists every fault") from None
         if images is None:
@@ -264,34 +150,41 @@ def load_pixels(
 def _room(shape: tuple[int, ...], budget: int) -> np.ndarray:
     if math.prod(shape) <= budget:
         return np.empty(shape, dtype=np.uint8)
-    with tempfile.TemporaryFile() as file:  # gone from the disk with the last array that maps it
+    with tempfile.TemporaryFile() as file:  # deleted with the last array that maps it
         return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
 
 
-def _scan(folder: str | Path) -> tuple[pd.DataFrame, list[str]]:
+def scan(folder: str | Path) -> tuple[pd.DataFrame, list[str]]:
+    """List a folder: the index of its images, and names that do not fit.
+
+    Raises:
+        ValueError: the folder is missing or holds no image.
+    """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder. {WHERE}")
-    rows, strangers = [], []
+        raise ValueError(f"{folder} is not a folder. {WHERE}")
+    rows, unrecognised = [], []
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.suffix.lower() not in _IMAGE_SUFFIXES:
             continue
         if match := _NAME.fullmatch(path.name):
             rows.append((str(path), *map(int, match.groups())))
         else:
-            strangers.append(path.name)
+            unrecognised.append(path.name)
     if not rows:
-        there = f" (there are {_some(strangers)})" if strangers else ""
+        there = f"; it holds {shorten(unrecognised)}" if unrecognised else ""
         raise ValueError(
-            "no image named personId_cameraId_orientationId.png, three numbers, in "
+            "no image named personId_cameraId_orientationId.png (three numbers) in "
             f"{folder}{there}. {WHERE}"
         )
     index = pd.DataFrame(rows, columns=["path", "pid", "camid", "orientation"])
-    return index.sort_values(["pid", "camid", "orientation", "path"], ignore_index=True), strangers
+    return index.sort_values(
+        ["pid", "camid", "orientation", "path"], ignore_index=True
+    ), unrecognised
 
 
-def _decode(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
-    """(H, W, 3) uint8; ValueError for bytes that are no whole image."""
+def decode(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
+    """Decode an image file to (H, W, 3) uint8; ValueError for a damaged file."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             image = image.convert("RGB")
@@ -303,17 +196,20 @@ def _decode(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
     return np.asarray(image)
 
 
-def _fingerprint(index: pd.DataFrame, contents: list[str]) -> str:
+def fingerprint_of(index: pd.DataFrame, contents: list[str]) -> str:
+    """`fingerprint`, from the SHA-256 of each image."""
     digest = hashlib.sha256()
     for row, content in zip(index.itertuples(), contents, strict=True):
         digest.update(f"{row.pid}_{row.camid}_{row.orientation} {content}\n".encode())
     return digest.hexdigest()
 
 
-def _names(index: pd.DataFrame) -> list[str]:
+def file_names(index: pd.DataFrame) -> list[str]:
+    """The file names of an index."""
     return [Path(path).name for path in index.path]
 
 
-def _some(names: list[str], most: int = 5) -> str:
+def shorten(names: list[str], most: int = 5) -> str:
+    """The first names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

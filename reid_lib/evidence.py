@@ -13,9 +13,10 @@ from matplotlib.figure import Figure
 
 from reid_lib import figures
 from reid_lib.config import PRESETS, RunConfig
+from reid_lib.engine.files import write_json, write_text
+from reid_lib.engine.runs import Run, read_run
 from reid_lib.metrics import Protocol, split_test, viewpoint_grid
 from reid_lib.report import SCORES, START, markdown, view_angle, viewpoint_table
-from reid_lib.runs import Run, read_run, write_json, write_text
 
 COMMITTED = PRESETS.parent / "figures" / "pku74"  # records of the real runs, as they came
 DIRECTION = "A->B"
@@ -27,7 +28,8 @@ CONTRASTS = (("set2", "set1"), ("set3", "set2"), ("set3", "set1"), ("set3", "htr
 # What runs may differ in and still be of the default reading.
 NOT_CHOICES = frozenset(
     "row setting backbone start split validation train_persons seed epochs precision rerank "
-    "score_last score_every deterministic code_norm_limit data_sha256 weights_sha256".split()
+    "score_last score_every cuda_graph deterministic code_norm_limit data_sha256 "
+    "weights_sha256".split()
 )
 # What runs without centres (set 1, the triplet loss) cannot choose.
 OF_CENTRES = frozenset(

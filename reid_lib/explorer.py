@@ -19,8 +19,8 @@ from PIL import Image
 
 from reid_lib.config import Preset
 from reid_lib.dataset import fingerprint, load_pixels, read_pku
+from reid_lib.engine.runs import Run, read_run
 from reid_lib.metrics import rank_gallery
-from reid_lib.runs import Run, read_run
 
 DIRECTION = "A->B"  # as in Table 1
 SIZE = 128, 256  # pixels: no picture is sent wider or taller

@@ -45,7 +45,7 @@ from matplotlib.ticker import (
 from PIL import Image
 from scipy.spatial import ConvexHull, QhullError
 
-from reid_lib.runs import write_file, write_text
+from reid_lib.engine.files import write_file, write_text
 
 SINGLE, DOUBLE = 3.3, 6.9  # inches: the paper's column and its two columns with the gutter
 SMALL = 7.0  # points: no text is smaller

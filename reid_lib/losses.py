@@ -1,37 +1,61 @@
-"""Eq. 1 to 4 of the paper, the triplet loss it compares with, and the memory behind its centres.
+"""Eqs. 1 to 4 of the paper, and the triplet loss that it compares with.
 
-Symbols: I_{p,i} is the code of person p seen from viewpoint i, Ī_p ("centre") the mean of their
-codes, d_min^p half the distance from Ī_p to the nearest other centre.
-A squared quantity begins `sq_`. A row of NaN is a centre that is not known yet: its person takes
-part in no sum. Values of labels are checked on the CPU only: to look at them on a GPU would make
-every step wait for it.
+Symbols: I_{p,i} is the code of person p seen from viewpoint i, Ī_p (the centre) the mean of the
+person's codes, d_min^p half the distance from Ī_p to the nearest other centre. `reid_lib.centres`
+computes the centres. A squared quantity begins with `sq_`. A row of NaN is a centre that is not
+known: its person takes part in no sum.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# `person_centres` and `CentreMemory` belong to the losses for who uses them elsewhere.
+from reid_lib.centres import (
+    CentreMemory,
+    check_labels,
+    check_range,
+    known_rows,
+    person_centres,
+)
+
+__all__ = [
+    "CentreMemory",
+    "batch_hard_triplet_loss",
+    "classification_loss",
+    "compact_loss",
+    "person_centres",
+    "scatter_loss",
+    "sq_radii",
+    "total_loss",
+]
+
 
 def classification_loss(
     logits: Tensor, labels: Tensor, reduction: str = "mean", smoothing: float = 0.0
 ) -> Tensor:
-    """Softmax cross-entropy (Eq. 1), the only finite reading of KL with a one-hot label.
+    """Compute the softmax cross-entropy (Eq. 1).
 
         L_SR = KL(label || posterior) = -log posterior[label]
 
+    The paper writes KL(posterior, label), which is finite only in this order.
+
     Args:
-        logits: (B, P) float, one score a training person.
+        logits: (B, P) float, one score per training person.
         labels: (B,) int in [0, P).
         reduction: "mean" or "sum" over the batch; the paper leaves it open.
-        smoothing: how much of each label is spread evenly over all persons (Szegedy et al. 2016);
+        smoothing: share of each label that is spread evenly over all persons (Szegedy et al. 2016);
             the paper has none.
     Returns:
         A scalar.
     Raises:
         ValueError: shapes disagree, a label outside [0, P), or an option that is not allowed.
+    Example:
+        >>> classification_loss(torch.zeros(1, 4), torch.tensor([2]))  # log 4
+        tensor(1.3863)
     """
-    _check_labels(logits, labels, "logits")
-    _check_rows(labels, logits.shape[1], "classes")
+    check_labels(logits, labels, "logits")
+    check_range(labels, logits.shape[1], "classes")
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction is {reduction!r}; expected 'mean' or 'sum'")
     if not 0 <= smoothing < 1:
@@ -40,37 +64,42 @@ def classification_loss(
 
 
 def compact_loss(codes: Tensor, labels: Tensor, centres: Tensor) -> Tensor:
-    """Charge each code that lies outside its person's sphere (Eq. 2).
+    """Penalise codes that lie outside their person's sphere (Eq. 2).
 
         L_CL = 1/2 sum_{p,i} max(0, ||I_{p,i} - Ī_p||^2 - (d_min^p)^2)
+
+    The radius d_min^p is half the distance from Ī_p to the nearest other centre.
 
     Args:
         codes: (B, D) float, the inherent codes I.
         labels: (B,) int, the row of `centres` that each code belongs to.
         centres: (P, D) float, P >= 2; a gradient flows into them if they carry one. With a single
-            known centre there is no radius, and nothing is charged.
+            known centre there is no radius, and the loss is zero.
     Returns:
         A scalar, summed (not averaged) over the batch, as the size of the paper's beta implies.
     Raises:
         ValueError: shapes disagree, a label has no centre, or P < 2.
+    Example:
+        >>> centres = torch.tensor([[0.0], [2.0]])  # radius 1
+        >>> compact_loss(torch.tensor([[1.5]]), torch.tensor([0]), centres)
+        tensor(0.6250)
     """
     _check_centres(codes, labels, centres)
-    sq_radius = sq_radii(centres)[labels]  # infinite where the own centre is not known
-    centres, _ = _known(centres)
+    sq_radius = sq_radii(centres)[labels]  # (d_min^p)^2; infinite where Ī_p is not known
+    centres, _ = known_rows(centres)
     sq_dist = (codes - centres[labels]).square().sum(1)  # ||I_{p,i} - Ī_p||^2
     return 0.5 * F.relu(sq_dist - sq_radius).sum()
 
 
 def scatter_loss(codes: Tensor, labels: Tensor, centres: Tensor, form: str = "sum") -> Tensor:
-    """Sum the squared distances from each code to every other person's centre (Eq. 3).
+    """Sum the squared distances from each code to the centres of all other persons (Eq. 3).
 
         L_SL = 1/2 sum_{p,i} sum_{j != p} ||I_{p,i} - Ī_j||^2
 
-    Eq. 4 subtracts it, so codes twice as long are rewarded, and pushed, ever more.  Two forms of
-    the same idea, not the paper's, do not depend on the codes' length:
+    Eq. 4 subtracts it, so that longer codes are always rewarded. Two variants, not the paper's:
 
-        "log":  log L_SL, whose gradient becomes weaker as the codes grow;
-        "unit": L_SL of codes and centres divided by their norms, where only directions count.
+        "log":  log L_SL, whose gradient weakens as the codes grow; longer codes still reduce Eq. 4.
+        "unit": L_SL of codes and centres divided by their norms, so that only directions count.
 
     Args:
         codes: (B, D) float, the inherent codes I.
@@ -78,17 +107,21 @@ def scatter_loss(codes: Tensor, labels: Tensor, centres: Tensor, form: str = "su
         centres: (P, D) float, P >= 2; a gradient flows into them if they carry one.
         form: "sum" is Eq. 3; "log" or "unit" as above.
     Returns:
-        A scalar, summed (not averaged) over the batch; Eq. 4 subtracts it.
+        A scalar, summed (not averaged) over the batch.
     Raises:
         ValueError: shapes disagree, a label has no centre, P < 2, or an unknown form.
+    Example:
+        >>> centres = torch.tensor([[0.0], [2.0], [4.0]])
+        >>> scatter_loss(torch.tensor([[1.0]]), torch.tensor([0]), centres)  # (1 + 9) / 2
+        tensor(5.)
     """
     _check_centres(codes, labels, centres)
     if form not in ("sum", "log", "unit"):
         raise ValueError(f"form is {form!r}; expected 'sum', 'log' or 'unit'")
     if form == "unit":
         codes, centres = F.normalize(codes, dim=1), F.normalize(centres, dim=1)
-    centres, known = _known(centres)
-    # With m_p the mean of the n_p other centres, no code needs its distance to each of them:
+    centres, known = known_rows(centres)
+    # With m_p the mean of the n_p other centres, the distance to each of them is not needed:
     #     sum_{j != p} ||I - Ī_j||^2 = n_p ||I - m_p||^2 + sum_{j != p} ||Ī_j - m_p||^2.
     others = known & ~torch.eye(len(centres), dtype=torch.bool, device=centres.device)
     n = others.sum(1, dtype=centres.dtype)
@@ -99,27 +132,45 @@ def scatter_loss(codes: Tensor, labels: Tensor, centres: Tensor, form: str = "su
     return l_sl.log() if form == "log" else l_sl
 
 
-def total_loss(l_sr: Tensor, l_cl: Tensor, l_sl: Tensor, beta: float, gamma: float) -> Tensor:
-    """Combine the three losses (Eq. 4): L = L_SR + beta L_CL - gamma L_SL.
+def total_loss(
+    l_sr: Tensor,
+    l_cl: Tensor | None = None,
+    l_sl: Tensor | None = None,
+    beta: float = 5e-5,
+    gamma: float = 1e-6,
+) -> Tensor:
+    """Combine the losses (Eq. 4).
+
+        L = L_SR + beta L_CL - gamma L_SL
 
     Args:
         l_sr: scalar, Eq. 1.
-        l_cl: scalar, Eq. 2.
-        l_sl: scalar, Eq. 3.
-        beta: weight of the compact loss; the paper's is 5e-5.
-        gamma: weight of the scatter loss; the paper's is 1e-6.
+        l_cl: scalar, Eq. 2; None where a setting does without it.
+        l_sl: scalar, Eq. 3; None where a setting does without it.
+        beta: weight of the compact loss; the default is the paper's.
+        gamma: weight of the scatter loss; the default is the paper's.
     Returns:
-        A scalar.  It has no lower bound for gamma > 0: ever larger codes are rewarded.
+        A scalar. For gamma > 0 it has no lower bound, since ever larger codes reduce it.
     Raises:
         ValueError: beta or gamma is negative.
+    Example:
+        >>> total_loss(torch.tensor(1.0), torch.tensor(4.0), torch.tensor(10.0), 0.5, 0.1)
+        tensor(2.)
     """
     if beta < 0 or gamma < 0:
         raise ValueError(f"beta is {beta} and gamma is {gamma}; neither may be negative")
-    return l_sr + beta * l_cl - gamma * l_sl
+    loss = l_sr
+    if l_cl is not None:
+        loss = loss + beta * l_cl
+    if l_sl is not None:
+        loss = loss - gamma * l_sl
+    return loss
 
 
 def sq_radii(centres: Tensor) -> Tensor:
-    """The squared radius of each person's sphere: d_min^p = 1/2 min_{j != p} ||Ī_p - Ī_j||.
+    """Compute the squared radius of each person's sphere, (d_min^p)^2.
+
+        d_min^p = 1/2 min_{j != p} ||Ī_p - Ī_j||
 
     Args:
         centres: (P, D) float, P >= 2.
@@ -127,10 +178,13 @@ def sq_radii(centres: Tensor) -> Tensor:
         (P,) float, squared distances; infinite where this centre or every other one is not known.
     Raises:
         ValueError: fewer than two centres.
+    Example:
+        >>> sq_radii(torch.tensor([[0.0], [2.0], [8.0]]))
+        tensor([1., 1., 9.])
     """
     if centres.ndim != 2 or centres.shape[0] < 2:
         raise ValueError(f"centres have shape {tuple(centres.shape)}; expected (P, D) with P >= 2")
-    centres, known = _known(centres)
+    centres, known = known_rows(centres)
     # Which centre is nearest has no gradient; its distance, computed again below, has one.
     with torch.no_grad():
         dist = _sq_distances(centres, centres).where(known, torch.inf)
@@ -146,11 +200,11 @@ def batch_hard_triplet_loss(
     distance: str = "euclidean",
     normalise: bool = False,
 ) -> Tensor:
-    """The batch-hard triplet loss of Hermans et al. (2017), the paper's baseline.
+    """Compute the batch-hard triplet loss (Hermans et al. 2017), the paper's baseline.
 
-        mean over anchors a of max(0, margin + max_{same person} d(a, s) - min_{others} d(a, o))
+        L_tri = mean_a max(0, margin + max_{s: same person} d(a, s) - min_{o: others} d(a, o))
 
-    An anchor without a second image of its person in the batch forms no triplet and is left out.
+    An anchor a without a second image of its person in the batch forms no triplet and is left out.
 
     Args:
         codes: (B, D) float.
@@ -162,8 +216,12 @@ def batch_hard_triplet_loss(
         A scalar.
     Raises:
         ValueError: shapes disagree, fewer than two persons, no person twice, an unknown distance.
+    Example:
+        >>> codes = torch.tensor([[0.0], [1.0], [1.2], [1.2]])
+        >>> batch_hard_triplet_loss(codes, torch.tensor([0, 0, 1, 1]))
+        tensor(0.3500)
     """
-    _check_labels(codes, labels, "codes")
+    check_labels(codes, labels, "codes")
     if distance not in ("euclidean", "squared"):
         raise ValueError(f"distance is {distance!r}; expected 'euclidean' or 'squared'")
     same = labels[:, None] == labels[None, :]
@@ -176,7 +234,7 @@ def batch_hard_triplet_loss(
         if not anchors.any():
             raise ValueError(
                 f"none of the {len(labels)} codes shares its person with another; "
-                "draw batches of several images a person"
+                "draw batches with several images per person"
             )
     if normalise:
         codes = F.normalize(codes, dim=1)
@@ -187,67 +245,6 @@ def batch_hard_triplet_loss(
     d_same = _distance(codes - codes[hardest_same], distance)
     d_other = _distance(codes - codes[hardest_other], distance)
     return F.relu(margin + d_same - d_other).where(anchors, 0).sum() / anchors.sum()
-
-
-def person_centres(codes: Tensor, labels: Tensor, persons: int) -> Tensor:
-    """The mean code of each person.
-
-    Args:
-        codes: (N, D) float; rows of NaN are left out.
-        labels: (N,) int in [0, persons).
-        persons: P.
-    Returns:
-        (P, D) float; NaN in the row of a person without a code.
-    Raises:
-        ValueError: shapes disagree, or a label outside [0, P).
-    """
-    _check_labels(codes, labels, "codes")
-    _check_rows(labels, persons, "persons")
-    codes, known = _known(codes)
-    sums = codes.new_zeros(persons, codes.shape[1]).index_add(0, labels, codes)
-    counts = codes.new_zeros(persons).index_add(0, labels, known.to(codes.dtype))
-    return sums / counts[:, None]
-
-
-class CentreMemory:
-    """The latest code of each training image, so that Ī_p is the mean over all views of p.
-
-    The paper computes centres "at the beginning of every batch" without saying from what; the
-    memory gives every view of every person a say at the cost of one look-up.
-
-    Args:
-        labels: (N,) int, the person of each training image.
-        width: D, the length of a code.
-    """
-
-    def __init__(self, labels: Tensor, width: int):
-        self.labels = labels
-        self.persons = int(labels.max()) + 1
-        self.codes = torch.full((len(labels), width), torch.nan, device=labels.device)
-
-    def update(self, images: Tensor, codes: Tensor) -> None:
-        """Replace the codes of `images` (B,) by `codes` (B, D), without their gradient.
-
-        Raises:
-            ValueError: shapes disagree.
-        """
-        expected = (*images.shape, self.codes.shape[1])
-        if images.ndim != 1 or codes.shape != expected:
-            raise ValueError(
-                f"codes have shape {tuple(codes.shape)} and images {tuple(images.shape)}; "
-                f"expected (B, {self.codes.shape[1]}) and (B,)"
-            )
-        self.codes[images] = codes.detach().to(self.codes.dtype)
-
-    def centres(self) -> Tensor:
-        """(P, D) float: each person's mean over the images seen so far, NaN if none was."""
-        return person_centres(self.codes, self.labels, self.persons)
-
-
-def _known(codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes with zeros where they are NaN, and (N,) which are not."""
-    known = ~codes[:, 0].isnan()
-    return codes.where(known[:, None], 0), known
 
 
 def _sq_distances(a: Tensor, b: Tensor) -> Tensor:
@@ -264,39 +261,10 @@ def _distance(difference: Tensor, distance: str) -> Tensor:
     return torch.linalg.vector_norm(difference, dim=1)  # its gradient at 0 is 0, not NaN
 
 
-def _check_labels(values: Tensor, labels: Tensor, name: str) -> None:
-    for what, given in ((name, values), ("labels", labels)):
-        if not isinstance(given, Tensor):
-            raise ValueError(f"{what} are {type(given).__name__}; expected a torch tensor")
-    if values.ndim != 2 or labels.shape != values.shape[:1]:
-        width = "P" if name == "logits" else "D"
-        raise ValueError(
-            f"{name} have shape {tuple(values.shape)} and labels {tuple(labels.shape)}; "
-            f"expected (B, {width}) and (B,)"
-        )
-    if not values.is_floating_point():
-        raise ValueError(f"{name} are {values.dtype}; expected floating point: {name}.float()")
-    if labels.dtype != torch.int64:
-        raise ValueError(f"labels are {labels.dtype}; expected torch.int64: labels.long()")
-    if len(labels) == 0:
-        raise ValueError(f"{name} are empty; expected at least one row")
-
-
-def _check_rows(labels: Tensor, rows: int, name: str) -> None:
-    if labels.device.type != "cpu":
-        return
-    low, high = labels.aminmax()
-    if low < 0 or high >= rows:
-        raise ValueError(
-            f"labels run from {int(low)} to {int(high)}, but there are {rows} {name}; expected 0 "
-            f"to {rows - 1}: number the persons from 0"
-        )
-
-
 def _check_centres(codes: Tensor, labels: Tensor, centres: Tensor) -> None:
-    _check_labels(codes, labels, "codes")
+    check_labels(codes, labels, "codes")
     if centres.ndim != 2 or centres.shape[0] < 2 or centres.shape[1] != codes.shape[1]:
         raise ValueError(
             f"centres have shape {tuple(centres.shape)}; expected (P, {codes.shape[1]}) with P >= 2"
         )
-    _check_rows(labels, centres.shape[0], "centres")
+    check_range(labels, centres.shape[0], "centres")

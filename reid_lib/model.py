@@ -1,7 +1,6 @@
-"""A torchvision backbone that yields codes, and a linear classifier on top of them."""
+"""Image to inherent code to logits: a torchvision backbone and a linear classifier."""
 
 import copy
-import hashlib
 from pathlib import Path
 
 import torch
@@ -9,27 +8,39 @@ import torchvision
 from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
+from reid_lib.augment import normalise
+
+ENCODING_BATCH = 128
 HEADS = ("fc", "classifier", "head")  # what torchvision calls the layers after the pooling
 
 
 class ReIDNet(nn.Module):
-    """Image to inherent code to one logit a training person.
+    """Map images to inherent codes, and codes to one logit per training person.
 
     The code is the output of global average pooling, which the paper calls pool5: 512 numbers for
     ResNet-18, 2,048 for ResNet-50.
 
     Args:
         backbone: the name of a torchvision classification model that pools globally.
-        persons: P, how many persons the classifier tells apart.
+        persons: P, the number of training persons.
         seed: of the random initial weights; global random state is left as it was.
         neck: "none", or "batchnorm" between code and classifier (Luo et al. 2019): losses on codes
-            act before it, codes are compared after it.
+            act before it, retrieval uses the codes after it.
+        precision: "fp32" or "bf16", in which the backbone computes.
     Raises:
         ValueError: torchvision has no such model, or it has no global average pooling.
     """
 
-    def __init__(self, backbone: str, persons: int, seed: int = 0, neck: str = "none"):
+    def __init__(
+        self,
+        backbone: str,
+        persons: int,
+        seed: int = 0,
+        neck: str = "none",
+        precision: str = "fp32",
+    ):
         super().__init__()
+        self.precision = precision
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.backbone = _headless(backbone)
@@ -38,18 +49,41 @@ class ReIDNet(nn.Module):
             self.classifier = nn.Linear(self.width, persons)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, 3, H, W) float to codes (B, D) and logits (B, P)."""
-        codes = self.backbone(images)
+        """Map images (B, 3, H, W) float to codes (B, D) and logits (B, P), both float32."""
+        bf16 = self.precision == "bf16"
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
+            codes = self.backbone(images)
+        codes = codes.float()
         return codes, self.classifier(self.neck(codes))
 
     @torch.no_grad()
-    def compared(self, codes: Tensor) -> Tensor:
-        """(N, D) codes to those that distances are measured between: after the neck, if any."""
+    def retrieval_codes(self, codes: Tensor) -> Tensor:
+        """(N, D): the codes used for retrieval, after the batch-norm neck, if any."""
         return copy.deepcopy(self.neck).eval()(codes)
 
 
+@torch.no_grad()
+def encode(net: ReIDNet, pixels: Tensor, rows: Tensor | None = None) -> Tensor:
+    """Compute the codes of images in evaluation mode, without augmentation.
+
+    Args:
+        net: not changed; a copy with folded batch norm is used, in the network's precision.
+        pixels: (M, 3, H, W) uint8.
+        rows: (N,) int, which images and in which order; all of them unless given.
+    Returns:
+        (N, D) float32, on the network's device.
+    """
+    kind = torch.bfloat16 if net.precision == "bf16" else torch.float32
+    backbone, device = folded(net).to(kind), net.classifier.weight.device
+    codes = []
+    for part in (torch.arange(len(pixels)) if rows is None else rows).split(ENCODING_BATCH):
+        images = normalise(pixels[part].to(device)).to(kind)
+        codes.append(backbone(images).float())
+    return torch.cat(codes)
+
+
 def find_weights(backbone: str, weights: Path | None) -> Path:
-    """The file of ImageNet weights for a backbone: the user's, one on disk, or a download.
+    """Find the file of ImageNet weights for a backbone: the user's, a cached one, or a download.
 
     Args:
         backbone: a torchvision model.
@@ -73,7 +107,7 @@ def find_weights(backbone: str, weights: Path | None) -> Path:
             return found
         raise ValueError(
             f"no ImageNet weights for {backbone}: looked for {found}. "
-            f"Download {entry.url} and name the file, or its folder, as WEIGHTS."
+            f"Download {entry.url} and pass the file or its folder as WEIGHTS."
         )
     cache = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not cache.is_file():
@@ -83,20 +117,20 @@ def find_weights(backbone: str, weights: Path | None) -> Path:
         except (OSError, RuntimeError) as error:
             raise ValueError(
                 f"no ImageNet weights for {backbone}: looked for {cache} and could not download "
-                f"{entry.url} ({error}). Download that file by other means and name it, or its "
-                "folder, as WEIGHTS."
+                f"{entry.url} ({error}). Download that file by other means and pass it or its "
+                "folder as WEIGHTS."
             ) from None
     return cache
 
 
 def load_weights(net: ReIDNet, file: Path) -> None:
-    """Put a state dict of the backbone into `net`; the head of the file, if any, is left out.
+    """Load a state dict into the backbone of `net`; a head in the file is ignored.
 
     Args:
         net: changed in place.
         file: a torch archive or safetensors, with torchvision's keys or those that a run saved.
     Raises:
-        ValueError: the file is no archive of tensors, a tensor is missing, or its shape differs.
+        ValueError: the file is not an archive of tensors, lacks a tensor, or a shape differs.
     """
     try:
         if file.suffix == ".safetensors":
@@ -114,16 +148,17 @@ def load_weights(net: ReIDNet, file: Path) -> None:
     differ = sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
     if missing or differ:
         raise ValueError(
-            f"{file} does not fit: {len(missing)} tensors missing {missing[:3]}, "
-            f"{len(differ)} of another shape {differ[:3]}; is it of another backbone?"
+            f"{file} does not fit this backbone: {len(missing)} tensors missing {missing[:3]}, "
+            f"{len(differ)} of another shape {differ[:3]}; was it saved from another backbone?"
         )
     net.backbone.load_state_dict({k: state[k] for k in own.keys() & state.keys()}, strict=False)
 
 
 def folded(net: ReIDNet) -> nn.Module:
-    """A copy of the backbone for evaluation, batch norm folded into the convolutions before it.
+    """Copy the backbone for evaluation, with batch norm folded into the preceding convolutions.
 
-    The same codes to rounding, in less time. A backbone that torch.fx cannot trace is copied as is.
+    The codes are the same up to rounding, in less time. A backbone that torch.fx cannot trace is
+    copied unchanged.
     """
     backbone = copy.deepcopy(net.backbone).eval()
     try:
@@ -134,18 +169,18 @@ def folded(net: ReIDNet) -> nn.Module:
 
 @torch.no_grad()
 def feature_maps(net: ReIDNet, images: Tensor) -> Tensor:
-    """The last feature map, before the pooling: its mean over the places is the code.
+    """Compute the last feature map f before pooling, whose mean over positions x is the code.
 
         code = 1/(hw) sum_x f(x)
 
     Args:
-        net: left as it is; a copy in evaluation mode does the work.
+        net: not changed; a copy in evaluation mode is used.
         images: (B, 3, H, W) float, as the network takes them.
     Returns:
-        (B, D, h, w): f, in ResNets of a place every 32 pixels.
+        (B, D, h, w): f; in ResNets one position per 32 pixels.
     Raises:
-        ValueError: no map of more than one place has the code as its mean, because the network does
-            more than average it or the images are too small; it names the backbone.
+        ValueError: no map with several positions has the code as its mean, because the network does
+            more than average it or the images are too small; the message names the backbone.
     """
     backbone = copy.deepcopy(net.backbone).eval()
     maps = []
@@ -162,21 +197,15 @@ def feature_maps(net: ReIDNet, images: Tensor) -> Tensor:
         if found[0, 0].numel() > 1 and torch.allclose(pooled, codes, rtol=1e-3, atol=1e-5):
             return found
     raise ValueError(
-        f"{type(backbone).__name__} has no feature map of several places whose mean is the code "
-        f"for images of {images.shape[2]} x {images.shape[3]} pixels; expected larger ones, or a "
+        f"{type(backbone).__name__} has no feature map with several positions whose mean is the "
+        f"code for images of {images.shape[2]} x {images.shape[3]} pixels; use larger images, or a "
         "backbone such as resnet18, resnet50 or mobilenet_v2"
     )
 
 
-def sha256(file: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _headless(backbone: str) -> nn.Module:
     if backbone not in torchvision.models.list_models(module=torchvision.models):
-        raise ValueError(f"torchvision has no classification model {backbone!r}")
+        raise ValueError(f"torchvision has no classification model {backbone!r}; try resnet18")
     options = {"aux_logits": False} if backbone in ("googlenet", "inception_v3") else {}
     net = torchvision.models.get_model(backbone, weights=None, **options)
     head = next((name for name in HEADS if hasattr(net, name)), None)
@@ -199,7 +228,9 @@ def _output(net: nn.Module, backbone: str) -> torch.Size:
     try:
         shape = net.eval()(torch.zeros(1, 3, 128, 64)).shape
     except RuntimeError as error:
-        raise ValueError(f"{backbone} takes no image of 128 x 64 pixels ({error})") from None
+        raise ValueError(
+            f"{backbone} does not accept images of 128 x 64 pixels ({error}); try a ResNet"
+        ) from None
     net.train()
     return shape
 

@@ -9,7 +9,8 @@ import pandas as pd
 from scipy.spatial.distance import cdist
 
 from reid_lib.config import PAPER_PERSONS, PAPER_TABLE, PRESETS, Embedded, Preset
-from reid_lib.runs import Run, read_runs, scores_frame, write_text
+from reid_lib.engine.files import write_text
+from reid_lib.engine.runs import Run, read_runs, scores_frame
 
 SCORES = ("rank-1", "rank-5", "rank-10", "rank-20", "mAP")
 SEEDS_APART = 3  # a tolerance is so many standard deviations over seeds,

@@ -17,7 +17,7 @@ import nbformat
 from sphinx.cmd.build import build_main
 
 from reid_lib.config import Embedded, Preset, load_preset
-from reid_lib.runs import run_folder
+from reid_lib.engine.runs import run_folder
 
 HERE = Path(__file__).resolve().parent
 WIDGET = "application/vnd.jupyter.widget-view+json"  # needs a kernel, which a page lacks

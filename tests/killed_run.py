@@ -9,7 +9,8 @@ import torch
 from reid_lib import runs, step, training
 from reid_lib.config import RunConfig, load_preset
 from reid_lib.dataset import load_pixels, read_pku
-from reid_lib.training import fit, resolve
+from reid_lib.engine.prepare import resolve
+from reid_lib.training import fit
 
 
 def die(*_) -> None:

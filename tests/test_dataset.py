@@ -10,14 +10,8 @@ from conftest import REPOSITORY, write_images
 from PIL import Image
 
 from reid_lib.cli import main
-from reid_lib.dataset import (
-    check,
-    fingerprint,
-    load_pixels,
-    read_pku,
-    split_persons,
-    split_pids,
-)
+from reid_lib.dataset import fingerprint, load_pixels, read_pku, split_persons, split_pids
+from reid_lib.engine.checks import check
 
 
 def test_the_index_is_sorted_by_number_whatever_the_padding(tmp_path):

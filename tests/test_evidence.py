@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from reid_lib.config import RunConfig
+from reid_lib.engine.runs import FILES, RESULTS, Run, read_run
 from reid_lib.evidence import (
     LAST,
     choices_text,
@@ -30,7 +31,6 @@ from reid_lib.evidence import (
 )
 from reid_lib.metrics import split_test
 from reid_lib.report import SCORES, agreement_by_angle
-from reid_lib.runs import FILES, RESULTS, Run, read_run
 
 REPOSITORY = Path(__file__).parent.parent
 

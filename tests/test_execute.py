@@ -8,7 +8,7 @@ import pytest
 from papermill import PapermillExecutionError
 
 from reid_lib.cli import main
-from reid_lib.execute import run_notebook
+from reid_lib.engine.notebooks import run_notebook
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from PIL import Image
 from reid_lib import explorer
 from reid_lib.config import RunConfig, load_preset
 from reid_lib.dataset import fingerprint, read_pku
-from reid_lib.runs import run_folder
+from reid_lib.engine.runs import run_folder
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 TAGS = {"div", "p", "b", "ol", "li", "img", "br"}

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 
 from reid_lib.config import load_preset
 from reid_lib.dataset import load_pixels, read_pku
-from reid_lib.training import data_folder, fit, resolve
+from reid_lib.engine.prepare import data_folder, resolve
+from reid_lib.training import fit
 
 RECORDS = "31a8f6f7449fd7fade9e8a5e61c9ec58696ac239054bd1edf1f0aaf9cb1b857d"
 BITS = Path(__file__).with_name("frozen_bits.json")
@@ -74,7 +75,7 @@ def smoke(tmp_path_factory):
 
 CASES = {
     "resnet18_htri": {},
-    "set1": {"crop": "enlarge", "schedule": "cosine", "label_smoothing": 0.1},
+    "set1": {"crop": "enlarge", "flip": False, "schedule": "cosine", "label_smoothing": 0.1},
     "set2": {"neck": "batchnorm", "memory_update": "epoch", "batches": "pk"},
     "set3": {},
 }

@@ -15,8 +15,8 @@ from conftest import REPOSITORY
 from PIL import Image
 
 from reid_lib.config import load_preset
+from reid_lib.engine.runs import read_run
 from reid_lib.report import SCORES
-from reid_lib.runs import read_run
 
 BIN = Path(sys.executable).parent
 FIGURES = (

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from reid_lib.config import PAPER_TABLE, RunConfig, load_preset
+from reid_lib.engine.runs import Run
 from reid_lib.report import (
     SCORES,
     agreement_by_angle,
@@ -16,7 +17,6 @@ from reid_lib.report import (
     table_texts,
     viewpoint_table,
 )
-from reid_lib.runs import Run
 
 
 def a_run(row="set3", split=0, rank1=0.5, persons=(24, 24), **config) -> Run:

@@ -19,8 +19,10 @@ import torch
 from reid_lib import runs, step, training
 from reid_lib.config import RunConfig, load_preset
 from reid_lib.dataset import load_pixels, read_pku
-from reid_lib.runs import claim, read_checkpoint, read_run, write_checkpoint
-from reid_lib.training import fit, resolve
+from reid_lib.engine.checkpoint import lock_run_folder, read_checkpoint, write_checkpoint
+from reid_lib.engine.prepare import resolve
+from reid_lib.engine.runs import read_run
+from reid_lib.training import fit
 
 IDENTITY = {"data": "d", "configuration": "c"}
 
@@ -182,7 +184,7 @@ def test_a_second_process_is_told_who_trains_the_run(processes, preset_file, tin
 
 
 def hold(folder):
-    with claim(folder):
+    with lock_run_folder(folder):
         time.sleep(60)
 
 

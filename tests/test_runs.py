@@ -2,7 +2,8 @@
 
 import pytest
 
-from reid_lib.runs import FILES, RESULTS, read_run, write_file, write_json, write_text
+from reid_lib.engine.files import write_file, write_json, write_text
+from reid_lib.engine.runs import FILES, RESULTS, read_run
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path):

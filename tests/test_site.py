@@ -20,7 +20,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image
 
 from reid_lib.config import RunConfig, load_preset
-from reid_lib.dataset import check
+from reid_lib.engine.checks import check
 from reid_lib.report import SCORES, table_texts
 
 sys.path.insert(0, str(REPOSITORY / "site"))

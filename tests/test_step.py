@@ -7,9 +7,10 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from reid_lib import step
 from reid_lib.config import RunConfig, load_preset
 from reid_lib.dataset import load_pixels, read_pku
+from reid_lib.engine.prepare import resolve
 from reid_lib.losses import CentreMemory
 from reid_lib.model import ReIDNet
-from reid_lib.training import fit, resolve
+from reid_lib.training import fit
 
 READINGS = [
     {"setting": "htri"},

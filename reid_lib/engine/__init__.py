@@ -1,0 +1,1 @@
+"""What makes a run exact and resumable; skip it at first reading."""

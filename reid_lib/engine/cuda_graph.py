@@ -1,0 +1,107 @@
+"""A training step recorded as one CUDA graph (`cuda_graph: true`); without CUDA a plain step.
+
+At 128 x 48 and batches of 32 a step is hundreds of small kernels, and a GPU waits for each to be
+launched. A recorded graph launches them together.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+WARMUP_STEPS = 3  # before recording, so that libraries have chosen their kernels
+CHECKED_STEPS = 2  # replayed steps that are compared with plain ones
+TOLERANCE = 1e-3  # relative, between the values of a replayed and of a plain step
+
+
+def graphed(step: Callable) -> Callable:
+    """Record `step` at its first call on CUDA, and replay it from then on.
+
+    The first replayed steps are compared with plain steps from the same state. Where they differ,
+    or where recording fails, plain steps are used and a line says so.
+
+    Args:
+        step: `training.train_step`.
+    Returns:
+        A function with the same arguments; its next call overwrites the values it returned.
+    """
+    replay = None
+
+    def run(config, state, *given: Tensor) -> dict[str, Tensor]:
+        nonlocal replay
+        if replay is None:
+            replay = step
+            if given[0].device.type == "cuda" and config.centres != "all":  # that one encodes
+                replay = _recorded(step, config, state, given) or step
+        return replay(config, state, *given)
+
+    return run
+
+
+def _recorded(step: Callable, config, state, given: tuple[Tensor, ...]) -> Callable | None:
+    """The recorded step, or None where it cannot be used; `state` is left as it was."""
+    places = [value.clone() for value in given]
+    before = [value.clone() for value in _tensors(state)]
+    replayed = None
+    try:
+        replay, values = _record(lambda: step(config, state, *places))
+
+        def replayed(config, state, *given: Tensor) -> dict[str, Tensor]:
+            for place, value in zip(places, given, strict=True):
+                place.copy_(value)
+            replay()
+            return values
+
+        courses = []
+        for run in (step, replayed):
+            _reset(state, before)
+            courses.append([_numbers(run(config, state, *given)) for _ in range(CHECKED_STEPS)])
+        if not torch.allclose(*map(torch.stack, courses), rtol=TOLERANCE, equal_nan=True):
+            replayed = None
+            tqdm.write("the CUDA graph does not repeat the plain steps; using plain steps")
+    except RuntimeError as error:
+        replayed = None
+        tqdm.write(f"the step cannot be recorded as a CUDA graph ({error}); using plain steps")
+    _reset(state, before)
+    return replayed
+
+
+def _record(run: Callable) -> tuple[Callable, dict[str, Tensor]]:
+    """A function that replays `run`, and the tensors in which each replay leaves its values."""
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(WARMUP_STEPS):
+            run()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        values = run()
+    return graph.replay, values
+
+
+def _reset(state, before: list[Tensor]) -> None:
+    """Undo steps in place, where the graph looks for the tensors.
+
+    Tensors that were not there before are Adam's moments and counters, which start at zero.
+    """
+    now = list(_tensors(state))
+    with torch.no_grad():
+        for value, kept in zip(now, before, strict=False):
+            value.copy_(kept)
+        for value in now[len(before) :]:
+            value.zero_()
+
+
+def _tensors(state) -> Iterator[Tensor]:
+    """The tensors that a step changes, Adam's last, since its first step creates them."""
+    yield from state.net.state_dict().values()
+    if state.memory is not None:
+        yield state.memory
+    for values in state.optimiser.state.values():
+        yield from values.values()
+
+
+def _numbers(values: dict[str, Tensor]) -> Tensor:
+    return torch.stack([value.detach().clone().float() for value in values.values()])

@@ -1,0 +1,61 @@
+"""Files that are written whole or not at all."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+ASIDE = ".aside-"  # begins the name of a file that is still being written
+
+
+def write_file(
+    path: Path, write: Callable[[Path], object], check: Callable[[Path], object] | None = None
+) -> None:
+    """Let `write` fill a file beside `path`, flush it to the disk, and rename it to `path`.
+
+    Args:
+        path: the file; an existing one stays whole until the new one is.
+        write: gets the path to fill.
+        check: reads the new file back and raises if it is damaged, before the old one is replaced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(path.suffix, f"{ASIDE}{path.stem}-", path.parent)
+    os.close(handle)
+    aside = Path(name)
+    try:
+        write(aside)
+        _flush(aside)
+        if check:
+            check(aside)
+        aside.chmod(0o644)
+        aside.replace(path)
+        _flush(path.parent)  # so that the new name survives a loss of power too
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    write_file(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write JSON, whole or not at all; NaN is refused."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def sha256(file: Path) -> str:
+    """The SHA-256 of a file as hexadecimal digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,117 @@
+"""Where a run's numbers come from: the code that decides them, versions, device."""
+
+import ast
+import functools
+import hashlib
+import platform
+import resource
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from reid_lib.config import RunConfig
+
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+def module_files(*modules: str) -> list[Path]:
+    """List the files of some modules of `reid_lib` and of all that they import from it.
+
+    Imports inside functions count too. The lists that decide what is trained or drawn again are
+    derived from this, so that a moved file cannot be missed.
+
+    Args:
+        modules: dotted names, such as "reid_lib.training".
+    Returns:
+        Sorted paths.
+    Example:
+        >>> [path.name for path in module_files("reid_lib.losses")]
+        ['__init__.py', 'centres.py', 'config.py', 'losses.py']
+    """
+    found, waiting = set(), ["reid_lib", *modules]
+    while waiting:
+        file = _file(waiting.pop())
+        if file and file not in found:
+            found.add(file)
+            waiting += imported_modules(file.read_text("utf-8"))
+    return sorted(found)
+
+
+def imported_modules(source: str) -> list[str]:
+    """The modules of `reid_lib` that Python source names in its import statements."""
+    names = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return [name for name in names if name.split(".")[0] == "reid_lib"]
+
+
+def code_sha256() -> str:
+    """SHA-256 of the code that decides a run's result, without comments and docstrings."""
+    return _code_sha256(*module_files("reid_lib.training"))
+
+
+@functools.cache
+def _code_sha256(*files: Path) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        tree = ast.parse(file.read_text("utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+                node.body = node.body[1:]
+        digest.update(f"{file.relative_to(PACKAGE)} {ast.dump(tree)}\n".encode())
+    return digest.hexdigest()
+
+
+def manifest(
+    config: RunConfig, train: pd.DataFrame, test: pd.DataFrame, images: int, progress: dict
+) -> dict:
+    """Describe a run's data, code, versions, device, time and memory.
+
+    Args:
+        config: of the run.
+        train, test: the two parts of the index.
+        images: how many images the index has.
+        progress: the run's seconds and how often it was resumed.
+    """
+    cuda = torch.cuda.is_available()
+    return {
+        "config_digest": config.digest(),
+        "data_sha256": config.data_sha256,
+        "images": {"all": images, "train": len(train), "test": len(test)},
+        "persons": {"train": int(train.pid.nunique()), "test": int(test.pid.nunique())},
+        "code_sha256": code_sha256(),
+        "commit": commit(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "torchvision", "numpy", "reid_lib")},
+        },
+        "device": torch.cuda.get_device_name() if cuda else f"CPU ({platform.machine()})",
+        "threads": torch.get_num_threads(),
+        "seconds": round(progress["seconds"], 1),
+        "resumes": progress["resumes"],
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+    }
+
+
+def commit() -> str:
+    """The commit of the code, with `-dirty` for a changed work tree; empty outside a checkout."""
+    try:
+        command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+        done = subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _file(module: str) -> Path | None:
+    """The file of a module of `reid_lib`; None for a name that is a function or class."""
+    path = PACKAGE.joinpath(*module.split(".")[1:])
+    candidates = (path.with_suffix(".py"), path / "__init__.py")
+    return next((file for file in candidates if file.is_file()), None)

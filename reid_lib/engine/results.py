@@ -1,0 +1,276 @@
+"""A run's folder while it trains, and what is written into it at the end."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from reid_lib.config import RunConfig
+from reid_lib.engine.checkpoint import (
+    CHECKPOINT,
+    capture,
+    read_checkpoint,
+    restore,
+    write_checkpoint,
+)
+from reid_lib.engine.files import write_file, write_json, write_text
+from reid_lib.engine.process import log
+from reid_lib.engine.provenance import code_sha256, manifest
+from reid_lib.engine.runs import Run, read_run
+from reid_lib.metrics import Protocol, evaluate_cameras, evaluate_distances
+from reid_lib.model import ReIDNet, encode
+from reid_lib.reranking import rerank
+
+CHECKPOINT_SECONDS = 30
+LAST_EPOCHS = 10  # of the scored ones: one epoch's scores fluctuate by several points
+RAW, UNIT = Protocol(), Protocol(codes="unit")
+SCORED = {"test": RAW, "unit": UNIT}  # prefix of the history's columns -> protocol
+
+
+class RunFolder:
+    """Owns a run's checkpoint, results and manifest.
+
+    Args:
+        path: the folder.
+        config: of the run, complete.
+    """
+
+    def __init__(self, path: Path, config: RunConfig):
+        self.path, self.config = path, config
+        self.began = self.saved = time.monotonic()
+        self.seconds_before, self.latest = 0.0, None
+
+    def ended(self) -> Run | None:
+        """The run if it has ended, else None.
+
+        Raises:
+            ValueError: the folder holds an ended run of another config.
+        """
+        if not (self.path / "manifest.json").is_file():
+            return None
+        run = read_run(self.path)
+        if run.config != self.config:
+            ours, theirs = self.config.model_dump(), run.config.model_dump()
+            differ = [
+                f"{k} is {theirs[k]!r}, wanted {v!r}" for k, v in ours.items() if theirs[k] != v
+            ]
+            raise ValueError(
+                f"{self.path} holds a run of another configuration ({'; '.join(differ)}); "
+                "delete it or choose another NAME for the results"
+            )
+        if run.manifest["code_sha256"] != code_sha256():
+            tqdm.write(f"{self.path}: trained by another version of the code; delete it to retrain")
+        return run
+
+    def resume(self, state, progress: str) -> bool:
+        """Restore the state from the checkpoint, if there is one.
+
+        Returns:
+            False if a checkpoint could not be used. It is kept under another name, and the state
+            must be built again, since a part of it may have been restored.
+        """
+        self.began = self.saved = time.monotonic()
+        row = f"{self.config.row} split {self.config.split}"
+        try:
+            content = read_checkpoint(self.path, self._identity())
+            if content:
+                restore(state, content)
+                state.progress["resumes"] += 1
+                self.seconds_before = state.progress["seconds"]
+                log(progress, f"{row}: resumes after epoch {state.progress['epoch']}")
+        except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            refused = self.path / f"refused-{CHECKPOINT}"
+            (self.path / CHECKPOINT).replace(refused)
+            log(progress, f"{error}; it is kept as {refused.name}, and {row} starts again")
+            return False
+        return True
+
+    def end_epoch(self, state, line: dict) -> None:
+        """Add a line to the history, and write a checkpoint if the last one is old enough."""
+        state.progress["epoch"] = line["epoch"]
+        state.progress["history"] = [*state.progress["history"], line]
+        self._count_seconds(state)
+        self.latest = capture(state)
+        history = pd.DataFrame(state.progress["history"])
+        write_text(self.path / "history.csv", history.to_csv(index=False))
+        old = time.monotonic() - self.saved > CHECKPOINT_SECONDS
+        if old and line["epoch"] < self.config.epochs:
+            self.save_latest()
+
+    def save_latest(self) -> None:
+        """Write the checkpoint of the last finished epoch, if it is not written yet."""
+        if self.latest:
+            write_checkpoint(self.path, self._identity(), self.latest)
+            self.latest, self.saved = None, time.monotonic()
+
+    def finish(self, state, data) -> None:
+        """Score the codes and write all results; the manifest comes last."""
+        train_codes, codes = (
+            state.net.retrieval_codes(encode(state.net, data.pixels, rows))
+            for rows in (data.train_rows, data.test_rows)
+        )
+        self._count_seconds(state)
+        test = data.test
+        results = {
+            name: evaluate_cameras(
+                codes.cpu(), test.pid.to_numpy(), test.camid.to_numpy(), protocol
+            )
+            for name, protocol in SCORED.items()
+        }
+        history = pd.DataFrame(state.progress["history"])
+        scores = {
+            prefix: {
+                "test": {direction: result.scores() for direction, result in found.items()},
+                "train": score(train_codes, data.train, SCORED[prefix]),
+                "last_epochs": _last_epochs(history, prefix),
+            }
+            for prefix, found in results.items()
+        }
+        metrics = {"protocol": str(RAW), **scores["test"], "unit": scores["unit"]}
+        if self.config.rerank:
+            metrics["reranked"] = score_reranked(codes, test)
+
+        names = np.array([Path(path).name for path in test.path])
+        weights = {k: v.detach().cpu().contiguous() for k, v in state.net.state_dict().items()}
+        arrays = {
+            "codes": codes.cpu().numpy(),
+            "pids": test.pid.to_numpy(),
+            "camids": test.camid.to_numpy(),
+            "orientations": test.orientation.to_numpy(),
+            "names": names,
+        }
+        write_json(self.path / "config.json", self.config.model_dump(mode="json"))
+        write_file(self.path / "weights.safetensors", lambda aside: save_file(weights, aside))
+        write_file(self.path / "codes.npz", lambda aside: np.savez_compressed(aside, **arrays))
+        queries = _queries(results, names, arrays["camids"])
+        write_text(self.path / "queries.csv", queries.to_csv(index=False))
+        write_json(self.path / "metrics.json", metrics)
+        self._end(state, data)
+
+    def fail(self, state, data, reason: str) -> None:
+        """Write the folder of a run that was stopped: no scores and no codes, but the reason."""
+        self._count_seconds(state)
+        write_json(self.path / "config.json", self.config.model_dump(mode="json"))
+        history = pd.DataFrame(state.progress["history"])
+        write_text(self.path / "history.csv", history.to_csv(index=False))
+        write_json(self.path / "metrics.json", {"protocol": str(RAW), "failed": reason})
+        self._end(state, data, failed=reason)
+
+    def _end(self, state, data, **more) -> None:
+        count = len(data.pixels)
+        content = manifest(self.config, data.train, data.test, count, state.progress)
+        write_json(self.path / "manifest.json", content | more)
+        (self.path / CHECKPOINT).unlink(missing_ok=True)
+
+    def _count_seconds(self, state) -> None:
+        state.progress["seconds"] = self.seconds_before + time.monotonic() - self.began
+
+    def _identity(self) -> dict[str, str]:
+        """Fields that must match to resume."""
+        return {
+            "data": self.config.data_sha256,
+            "configuration": self.config.model_dump_json(),
+            "version of the code": code_sha256(),
+        }
+
+
+def score(codes: Tensor, index: pd.DataFrame, protocol: Protocol = RAW) -> dict[str, dict]:
+    """Scores as fractions for each camera direction and for their mean, "both"."""
+    ids = index.pid.to_numpy(), index.camid.to_numpy()
+    results = evaluate_cameras(codes.cpu(), *ids, protocol)
+    return {direction: result.scores() for direction, result in results.items()}
+
+
+def score_epoch(net: ReIDNet, data) -> dict[str, float]:
+    """Scores of the test persons, camera A to B, raw and unit codes, for `history.csv`."""
+    codes = net.retrieval_codes(encode(net, data.pixels, data.test_rows))
+    return {
+        f"{prefix}_{name}": float(value)
+        for prefix, protocol in SCORED.items()
+        for name, value in score(codes, data.test, protocol)["A->B"].items()
+    }
+
+
+def score_reranked(codes: Tensor, index: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """As `score`, of galleries re-ranked by k-reciprocal neighbours."""
+    camids = index.camid.to_numpy()
+    first, second = (np.flatnonzero(camids == camera) for camera in np.unique(camids)[:2])
+    results = {}
+    for direction, q, g in (("A->B", first, second), ("B->A", second, first)):
+        distances = rerank(codes.cpu()[q], codes.cpu()[g])
+        ids = [index[name].to_numpy()[side] for name in ("pid", "camid") for side in (q, g)]
+        results[direction] = evaluate_distances(distances, *ids).scores()
+    return results | {"both": pd.DataFrame(results.values()).mean().to_dict()}
+
+
+def check_history(config: RunConfig, steps: pd.DataFrame, history: list[dict]) -> None:
+    """Stop a run whose loss is not finite or whose codes diverge.
+
+    Args:
+        config: `code_norm_limit` is used.
+        steps: one row per step of the epoch, one column per value.
+        history: the lines of the epochs before it.
+    Raises:
+        FloatingPointError: it names the term, the epoch, the step, and the last good values.
+    """
+    epoch = len(history) + 1
+    good = {k: v for k, v in (history[-1] if history else {}).items() if k != "seconds"}
+    last = ", ".join(f"{k} {v:.4g}" for k, v in good.items()) or "none"
+    terms = steps[[name for name in steps if name.startswith(("l_", "code_norm"))]]
+    bad = ~np.isfinite(terms.to_numpy())
+    if bad.any():
+        step = int(bad.any(1).argmax())
+        name = terms.columns[int(bad[step].argmax())]
+        raise FloatingPointError(
+            f"{config.row}: {name} is {terms[name][step]} in epoch {epoch}, step {step + 1} of "
+            f"{len(steps)}; the last good epoch: {last}"
+        )
+    start = history[0]["code_norm"] if history else steps.code_norm[0]
+    largest = steps.code_norm.max()
+    if largest > config.code_norm_limit * start:
+        raise FloatingPointError(
+            f"{config.row}: code_norm is {largest:.4g} in epoch {epoch}, more than "
+            f"{config.code_norm_limit:g} times its start of {start:.4g} (code_norm_limit): Eq. 4 "
+            f"has no lower bound; the last good epoch: {last}"
+        )
+
+
+def log_epoch(progress: str, config: RunConfig, line: dict, runs: int) -> None:
+    """Print one line per epoch where progress is "lines", and an estimate after the first."""
+    if progress == "lines":
+        terms = " ".join(f"{k} {v:.4g}" for k, v in line.items() if k.startswith(("loss", "l_")))
+        epoch = f"epoch {line['epoch']:>3}/{config.epochs}"
+        log(progress, f"{config.row} split {config.split} {epoch} {terms} {line['seconds']:.1f} s")
+    if line["epoch"] == 1 and config.epochs > 1:
+        one = line["seconds"] * config.epochs
+        several = f"; {runs} such runs {_duration(one * runs)}" if runs > 1 else ""
+        log(progress, f"{config.row}: this run takes about {_duration(one)}{several}")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _last_epochs(history: pd.DataFrame, prefix: str) -> dict:
+    """Camera A to B, the mean over the last scored epochs, `LAST_EPOCHS` of them or fewer."""
+    scored = history.filter(regex=f"^{prefix}_").dropna().tail(LAST_EPOCHS)
+    scored = scored.rename(columns=lambda name: name.removeprefix(f"{prefix}_"))
+    return {"epochs": len(scored), "A->B": scored.mean().to_dict()}
+
+
+def _queries(results: dict, names: np.ndarray, camids: np.ndarray) -> pd.DataFrame:
+    """One row per query and direction: the scores of raw codes, and AP and rank of unit codes."""
+    cameras = dict(zip("AB", np.unique(camids), strict=False))
+    parts = []
+    for direction in ("A->B", "B->A"):
+        raw, unit = (results[prefix][direction].per_query for prefix in SCORED)
+        asked = names[camids == cameras[direction[0]]]
+        more = unit[["AP", "first_match"]].add_prefix("unit_")
+        parts.append(pd.concat([raw.assign(direction=direction, name=asked), more], axis=1))
+    return pd.concat(parts)
