@@ -30,6 +30,7 @@ from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, uniform_filter
 from tqdm import tqdm
 
+DRAWING_VERSION = "1"  # names data folders: raise it with any change that alters a pixel
 CAMERAS, ORIENTATIONS, HEIGHT, WIDTH = 2, 8, 128, 48
 MAX_PERSONS = 100_000
 _VIEWS = CAMERAS * ORIENTATIONS

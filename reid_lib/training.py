@@ -81,13 +81,12 @@ def data_folder(preset: Preset, root: str | Path, progress: bool = False) -> Pat
         raise ValueError(f"preset {preset.name} needs the folder of the images (DATA=...). {WHERE}")
     if not isinstance(preset.data, Embedded):
         return preset.data
-    drawing = hashlib.sha256(Path(__file__).with_name("synthetic.py").read_bytes()).hexdigest()
-    # Other drawing code draws other people, into a folder of their own.
-    folder = Path(root) / f"embedded-{preset.data.persons}-{preset.data.seed}-{drawing[:6]}"
-    if not folder.is_dir():
-        from reid_lib import synthetic  # needed only here, and only once
+    from reid_lib import synthetic  # a user's own images need no drawing code
 
-        persons, seed = preset.data.persons, preset.data.seed
+    persons, seed = preset.data.persons, preset.data.seed
+    # Images of another drawing version are other data, in another folder.
+    folder = Path(root) / f"embedded-{persons}-{seed}-v{synthetic.DRAWING_VERSION}"
+    if not folder.is_dir():
         synthetic.write_dataset(folder, persons, seed, progress, workers=os.cpu_count() or 1)
     return folder
 

@@ -15,13 +15,18 @@ from PIL import Image
 
 from reid_lib import synthetic
 from reid_lib.cli import main
+from reid_lib.config import load_preset
 from reid_lib.synthetic import ATTRIBUTES, draw_persons, render_person, write_dataset
+from reid_lib.training import data_folder
 
 BACK, FRONT, RIGHTWARD, LEFTWARD = 2, 6, 0, 4  # orientations 3, 7, 1, 5
-# NumPy rounds float32 functions differently with AVX-512 and without it.
+# Drawing version -> digests of its pixels. NumPy rounds float32 functions differently with AVX-512
+# (first digest) and without it.
 DRAWINGS = {
-    "dd042b8543429b1baa00a0df18eb44c9041fd28430e3ff1c3bb103b1696ae36a",  # with
-    "f5a9ac04d0785f3a5c1886d4ae52d736fbd5f123d1e3c24f90ff6ecbeabc980d",  # without
+    "1": (
+        "dd042b8543429b1baa00a0df18eb44c9041fd28430e3ff1c3bb103b1696ae36a",
+        "f5a9ac04d0785f3a5c1886d4ae52d736fbd5f123d1e3c24f90ff6ecbeabc980d",
+    )
 }
 
 
@@ -56,14 +61,29 @@ def dataset(tmp_path_factory) -> Path:
     (sys.platform, platform.machine()) != ("linux", "x86_64"),
     reason="pinned for the floating-point functions of Linux on x86-64",
 )
-def test_the_command_draws_the_pinned_pixels(tmp_path):
-    """The names and decoded pixels of `reid synth --persons 5 --seed 3` have the pinned SHA-256."""
+def test_the_pixels_are_those_of_the_drawing_version(tmp_path):
+    """`reid synth --persons 5 --seed 3` gives names and decoded pixels of the pinned SHA-256.
+
+    Data folders are named by `DRAWING_VERSION`. Whoever changes a pixel must raise the version and
+    pin the new digests under it; otherwise runs would read images drawn by older code as new ones.
+    """
     assert main(["synth", str(tmp_path / "set"), "--persons", "5", "--seed", "3"]) == 0
     digest = hashlib.sha256()
     for path in sorted((tmp_path / "set").iterdir()):
         with Image.open(path) as image:
             digest.update(path.name.encode() + np.asarray(image).tobytes())
-    assert digest.hexdigest() in DRAWINGS
+    assert digest.hexdigest() in DRAWINGS[synthetic.DRAWING_VERSION]
+
+
+def test_the_data_folder_is_named_by_the_drawing_version(tmp_path, monkeypatch):
+    monkeypatch.setattr(synthetic, "write_dataset", lambda folder, *args, **more: folder.mkdir())
+    preset = load_preset("smoke")
+    folders = [data_folder(preset, tmp_path)]
+    monkeypatch.setattr(synthetic, "DRAWING_VERSION", "next")
+    folders.append(data_folder(preset, tmp_path))
+    data = preset.data
+    expected = [f"embedded-{data.persons}-{data.seed}-v{v}" for v in (list(DRAWINGS)[-1], "next")]
+    assert [folder.name for folder in folders] == expected
 
 
 def test_a_shorter_set_is_a_prefix_of_a_longer_one():
