@@ -79,7 +79,8 @@ rule all:
 # Whatever can fail before training fails here: data, weights, batch sizes, precision.
 rule resolve:
     input:
-        code("config", "dataset", "model", "synthetic"),
+        code("config", "dataset", "model"),
+        sorted(str(path) for path in HERE.glob("reid_lib/pedestrians/*.py")),
     output:
         f"{RESULTS}/configs.json",
     params:

@@ -25,8 +25,8 @@ from reid_lib import model
 from reid_lib.config import Preset, RunConfig
 from reid_lib.dataset import load_pixels, read_pku, split_persons
 from reid_lib.metrics import evaluate_cameras, viewpoint_grid
+from reid_lib.pedestrians import write_dataset
 from reid_lib.runs import Run, run_folder, write_text
-from reid_lib.synthetic import write_dataset
 from reid_lib.training import encode, fit, resolve
 
 PARTS = ("cameras", "untrained", "trained", "transfer", "cost")

@@ -32,8 +32,8 @@ from reid_lib import step as recorded_step
 from reid_lib.config import Preset, RunConfig
 from reid_lib.dataset import load_pixels, read_pku, split_persons
 from reid_lib.metrics import evaluate_cameras
+from reid_lib.pedestrians import write_dataset
 from reid_lib.runs import write_text
-from reid_lib.synthetic import write_dataset
 from reid_lib.training import encode, fit, keep_memory, resolve
 
 BATCH, HEIGHT, WIDTH = 32, 128, 48

@@ -1,0 +1,187 @@
+"""Two cameras, the places that they look at, and what they make of the light."""
+
+from __future__ import annotations
+
+import io
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
+
+from reid_lib.pedestrians.clothes import standardised
+from reid_lib.pedestrians.people import HAIR, HEIGHT, LOWER, OUTER, WIDTH, choose, rgb
+
+
+class Camera(NamedTuple):
+    elevation: float  # degrees it looks down
+    distance: float  # in heights of a person
+    light: tuple[float, float, float]  # where it comes from
+    sun: float
+    sky: float
+    exposure: float
+    spread: float  # of the exposure from hour to hour, in logarithms
+    contrast: float
+    saturation: float
+    mix: tuple[tuple[float, float, float], ...]  # what its red, green and blue see
+    haze: tuple[float, float, float]
+    blur: float  # in pixels
+    sharpen: float
+    noise: float
+    quality: tuple[int, int]  # of the JPEG compression
+
+
+# fmt: off
+CAMERA_MODELS = (
+    Camera(elevation=12, distance=4.5, light=(-0.45, 0.75, -0.50), sun=0.70, sky=0.66,
+            exposure=1.12, spread=0.18, contrast=0.80, saturation=1.15,
+            mix=((0.97, 0.0, 0.02), (0.0, 0.98, 0.0), (0.0, 0.06, 0.99)), haze=(0.01, 0.0, 0.03),
+            blur=0.48, sharpen=1.3, noise=0.012, quality=(65, 92)),
+    Camera(elevation=20, distance=8.0, light=(0.35, 0.88, -0.30), sun=0.60, sky=0.90,
+            exposure=2.1, spread=0.34, contrast=0.10, saturation=0.95,
+            mix=((0.80, 0.0, 0.20), (0.03, 0.85, 0.08), (0.0, 0.06, 0.99)),
+            haze=(0.035, 0.02, 0.07), blur=0.58, sharpen=1.4, noise=0.008, quality=(60, 90)),
+)
+# fmt: on
+
+_Y, _X = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
+
+
+def _noise(rng: np.random.Generator, down: float, across: float) -> np.ndarray:
+    """Smooth noise of spread 1, (128, 48)."""
+    values = rng.standard_normal((HEIGHT, WIDTH), dtype=np.float32)
+    return standardised(gaussian_filter(values, (down, across), mode="wrap"))
+
+
+def _mix(scene: np.ndarray, colour, amount: np.ndarray) -> np.ndarray:
+    amount = np.clip(amount, 0, 1)[..., None]
+    return scene + amount * (np.asarray(colour, dtype=np.float32) - scene)
+
+
+def _tint(rng: np.random.Generator, red, green, blue, spread) -> np.ndarray:
+    return (np.array([red, green, blue]) + rng.normal(0, spread, 3)).astype(np.float32)
+
+
+def _shrubs(rng: np.random.Generator) -> np.ndarray:
+    mottled = np.clip(1 + 0.58 * _noise(rng, 1.25, 1.35), 0.1, 2.6)
+    return _tint(rng, 0.21, 0.225, 0.175, 0.02) * mottled[..., None]
+
+
+def draw_park(rng: np.random.Generator) -> np.ndarray:
+    """Litter and grass under trees, in linear light, (128, 48, 3): another place each time."""
+    wide, soft, fine = _noise(rng, 18, 12), _noise(rng, 2.5, 4), _noise(rng, 0.7, 1.0)
+    litter, grass = _tint(rng, 0.565, 0.505, 0.475, 0.012), _tint(rng, 0.48, 0.525, 0.39, 0.012)
+    scene = _mix(litter, grass, 0.5 + 0.9 * wide + rng.normal(0, 0.9))
+    rough = rng.uniform(0.05, 0.12) * fine + 0.07 * soft
+    if rng.random() < 0.25:  # fallen leaves lie thick
+        deep = np.clip(_noise(rng, 12, 9) + rng.normal(0, 0.8), 0, 1)
+        scene = _mix(scene, _tint(rng, 0.36, 0.265, 0.23, 0.015), deep)
+        rough = rough + deep * (0.14 * fine + 0.12 * _noise(rng, 1.2, 1.8))
+    bright = np.exp(rng.normal(0, 0.06)) * (1.04 - 0.12 * _Y / HEIGHT + rough + 0.05 * wide)
+    scene = scene * bright[..., None]
+    leaf, rare = _noise(rng, 0.7, 0.9) + 0.5 * soft, rng.uniform(1.5, 3)
+    scene = _mix(scene, _tint(rng, 0.68, 0.60, 0.51, 0.04), 0.8 * np.clip((leaf - rare) * 2, 0, 1))
+    scene = _mix(scene, _tint(rng, 0.38, 0.30, 0.25, 0.02), 0.6 * np.clip((-leaf - rare) * 2, 0, 1))
+    if rng.random() < 0.15:  # sun through the leaves
+        scene = scene * (1 + 0.5 * np.clip(_noise(rng, 7, 6), 0, 1.3))[..., None]
+    if rng.random() < 0.15:
+        scene = _painted_ring(scene, rng)
+    edge = rng.uniform(4, 44) + rng.normal(0, 0.4) * (_X - 24)
+    kind = rng.random()
+    if kind < 0.35:  # shrubs
+        scene = _mix(scene, _shrubs(rng), edge + 2.5 * soft - _Y)
+    elif kind < 0.50:  # stone steps, in shade below
+        step = (1 + 0.06 * np.floor((_Y - edge) / rng.uniform(6, 14)) + 0.07 * soft)[..., None]
+        scene = _mix(scene, _tint(rng, 0.42, 0.40, 0.40, 0.02) * step, edge - _Y)
+        scene = _mix(scene, (0.15, 0.13, 0.12), 0.8 * np.clip(2 - np.abs(_Y - edge), 0, 1))
+    elif kind < 0.62:  # a lawn in the sun
+        lawn = _tint(rng, 0.60, 0.64, 0.47, 0.02) * (1 + 0.05 * fine)[..., None]
+        scene = _mix(scene, lawn, (edge - _Y) / 6)
+    if rng.random() < 0.12:
+        trunk = np.clip(rng.uniform(1.5, 4) - np.abs(_X - rng.uniform(-4, 52) - 0.05 * _Y), 0, 1)
+        trunk[int(rng.uniform(10, 50)) :] = 0
+        scene = _mix(scene, _tint(rng, 0.24, 0.20, 0.18, 0.02), trunk)
+    return np.clip(_passer_by(scene, rng), 0.01, 1) ** 2.2
+
+
+def draw_street(rng: np.random.Generator) -> np.ndarray:
+    """Grey paving, in linear light, (128, 48, 3): another place each time."""
+    soft, fine = _noise(rng, 22, 16), _noise(rng, 0.8, 1.3)
+    tone = rng.choice([0.38, 0.51, 0.56, 0.60], p=[0.15, 0.35, 0.3, 0.2])
+    stone = tone * np.exp(rng.normal(0, 0.05)) * _tint(rng, 1.0, 0.99, 1.01, 0.012)
+    scene = stone * (1 + 0.05 * soft + 0.022 * fine + 0.025 * _noise(rng, 1.5, 6))[..., None]
+    scene = scene * (0.72 + 0.25 * _Y / HEIGHT)[..., None]
+    angle, gap = rng.uniform(-0.45, 0.45), rng.uniform(12, 26)
+    for turn, step in ((angle, gap), (angle + rng.uniform(0.9, 1.5), gap * rng.uniform(1.2, 2))):
+        if rng.random() < 0.75:
+            place = (_Y * np.cos(turn) + _X * np.sin(turn) + rng.uniform(0, step)) / step
+            joint = np.clip(1.2 - step * np.abs(place % 1 - 0.5), 0, 1)
+            slab = 0.03 * np.sin(7.3 * np.floor(place + 0.5))
+            scene = scene * (1 + slab - rng.uniform(0.03, 0.10) * joint)[..., None]
+    if rng.random() < 0.22:  # patches of sun
+        patch = _noise(rng, 14, 11) + 0.35 * _noise(rng, 4, 5) + rng.normal(0, 1.2)
+        scene = _mix(scene, _tint(rng, 0.78, 0.76, 0.73, 0.015), 0.8 / (1 + np.exp(-3 * patch)))
+    if rng.random() < 0.12:
+        scene = _painted_ring(scene, rng)
+    if rng.random() < 0.28:  # a kerb, and shrubs behind it
+        edge = rng.uniform(-16, 32) + rng.choice([-1, 1]) * rng.uniform(0.6, 1.4) * (_X - 24)
+        scene = _mix(scene, _tint(rng, 0.74, 0.73, 0.73, 0.02), edge + rng.uniform(2, 6) - _Y)
+        scene = _mix(scene, _shrubs(rng), edge + 1.5 * _noise(rng, 2, 2) - _Y)
+    return np.clip(_passer_by(scene, rng), 0.01, 1) ** 2.2
+
+
+def _painted_ring(scene: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    wide = rng.uniform(9, 20)
+    r = np.hypot((_X - rng.uniform(-5, 53)) / wide, (_Y - rng.uniform(60, 128)) / (0.45 * wide))
+    scene = _mix(scene, (0.50, 0.49, 0.50), 0.6 * np.clip((1 - r) * 8, 0, 1))
+    return _mix(scene, (0.70, 0.62, 0.25), 0.9 * np.clip(1.6 - np.abs(r - 1) * 8, 0, 1))
+
+
+def _passer_by(scene: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Now and then somebody else, at the image's edge and further away."""
+    if rng.random() > 0.05:
+        return scene
+    x = _X - rng.choice([rng.uniform(-3, 8), rng.uniform(40, 51)])
+    feet, size = rng.uniform(15, 55), rng.uniform(0.45, 0.7)
+    y = (feet - _Y) / (120 * size)  # 0 at the feet, 1 at the crown
+    step = rng.uniform(0, 7) * size
+    x = x / size
+    pieces = ((0.0, 0.5, step, 4), (0.0, 0.5, -step, 4), (0.47, 0.85, 0, 9), (0.87, 1.0, 0, 5))
+    for low, high, off, half in pieces:
+        across = np.abs(x - off * (0.5 - np.clip(y, 0, 0.5)) * 2) / half
+        along = np.abs(2 * y - low - high) / (high - low)
+        shade = rgb(choose(rng, LOWER if high < 0.6 else OUTER if high < 0.9 else HAIR))
+        scene = _mix(scene, 0.1 + 0.8 * shade, 3 * (1 - across**3 - along**3))
+    return scene
+
+
+def draw_shadow(feet: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """How much light reaches the ground around the feet (2, 2), (128, 48)."""
+    light, depth = np.ones((HEIGHT, WIDTH), dtype=np.float32), rng.uniform(0.25, 0.6)
+    spots = [(x, y + 2, 7, 3.0, depth) for x, y in feet] + [(*feet.mean(0), 16, 7, 0.25 * depth)]
+    for x, y, wide, high, dark in spots:
+        light *= 1 - dark * np.exp(-(((_X - x) / wide) ** 2) - ((_Y - y) / high) ** 2)
+    return light
+
+
+def expose(scene: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.ndarray:
+    """What the camera makes of a scene in linear light: (128, 48, 3) uint8."""
+    blur = camera.blur * rng.uniform(0.75, 1.35)
+    scene = gaussian_filter(scene, (blur, blur, 0))
+    if rng.random() < 0.2:  # somebody moves
+        scene = gaussian_filter1d(scene, rng.uniform(0.4, 0.9), axis=1)
+    gain = camera.exposure * np.exp(rng.normal(0, 0.10) + rng.normal(0, 0.04, 3))
+    scene = np.clip(scene * gain, 0, 1).astype(np.float32) ** np.float32(1 / 2.2)
+    image = sum(scene[..., k, None] * np.array(camera.mix, np.float32)[:, k] for k in range(3))
+    curve = image * image * (3 - 2 * image)  # steep in the middle, with a toe and a shoulder
+    image += camera.contrast * (curve - image)
+    grey = (0.30 * image[..., 0] + 0.59 * image[..., 1] + 0.11 * image[..., 2])[..., None]
+    image = grey + camera.saturation * (image - grey)
+    image += np.array(camera.haze, dtype=np.float32) * (1 - image)
+    image += camera.sharpen * (image - gaussian_filter(image, (1.0, 1.0, 0)))
+    image += camera.noise * rng.standard_normal((HEIGHT, WIDTH, 1), dtype=np.float32)
+    image += 0.5 * camera.noise * rng.standard_normal((HEIGHT, WIDTH, 3), dtype=np.float32)
+    pixels = (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+    with io.BytesIO() as file:
+        Image.fromarray(pixels).save(file, "JPEG", quality=int(rng.integers(*camera.quality)))
+        return np.asarray(Image.open(file).convert("RGB"))
