@@ -7,30 +7,83 @@ the upright body count from the hip joints.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter1d
 
-from reid_lib.pedestrians.people import VIEWS, has_short_sleeves, is_open, visible_lower
+from reid_lib.pedestrians.people import VIEWS
 
-OVERSAMPLE = 2  # cells of the depth buffer a pixel, each way
+OVERSAMPLE = 2  # cells of the depth buffer per pixel, each way
+UPPER_ARM, FOREARM = 0.155, 0.150
+# fmt: off
+# Sections of the tubes, in thousandths. Upright ones: height, half width, half depth, distance in
+# front of the axis (a hip bag's height counts from its lower edge). Limbs: share of the length,
+# half width, half depth (as the width where it is missing).
+SECTIONS = {
+    "man": [(-90, 93, 70, -4), (-20, 93, 72, -6), (60, 88, 60, 0), (130, 94, 64, 2),
+        (200, 102, 68, 3), (245, 106, 64, 0), (270, 100, 55, -4), (288, 83, 47, -6),
+        (303, 62, 41, -6), (318, 44, 36, -5), (345, 30, 31, 2)],
+    "woman": [(-90, 98, 72, -6), (-20, 98, 73, -8), (60, 77, 56, 0), (130, 83, 60, 2),
+        (200, 91, 74, 8), (245, 96, 62, 1), (270, 90, 52, -4), (288, 75, 45, -6), (303, 55, 39, -6),
+        (318, 40, 34, -5), (345, 27, 29, 2)],
+    "neck": [(300, 34, 36, -2), (340, 30, 33, 4), (400, 30, 34, 12)],
+    "head": [(350, 4, 6, 30), (353, 18, 22, 28), (365, 30, 40, 22), (385, 39, 50, 16),
+        (410, 44, 55, 12), (435, 44, 56, 10), (455, 39, 50, 8), (470, 28, 36, 6), (478, 14, 18, 4),
+        (481, 1, 1, 4)],
+    "collar": [(300, 62, 48, -5), (318, 47, 45, -3), (338, 38, 43, 0)],
+    "hood": [(235, 20, 10, -62), (250, 50, 22, -64), (285, 66, 36, -56), (320, 58, 36, -42),
+        (345, 40, 22, -36), (350, 10, 6, -36)],
+    "short": [(385, 41, 53, 10), (360, 35, 43, 6)],
+    "bob": [(385, 53, 60, 4), (350, 54, 56, -4), (330, 50, 50, -6)],
+    "long": [(385, 51, 59, 3), (350, 53, 55, -6), (320, 60, 51, -16), (270, 68, 42, -40),
+        (180, 50, 30, -60)],
+    "tied": [(385, 40, 52, 10), (360, 34, 42, 6)],
+    "ponytail": [(270, 10, 10, -74), (300, 19, 17, -74), (340, 23, 21, -70), (400, 19, 20, -66),
+        (430, 12, 12, -55)],
+    "bun": [(430, 2, 2, -46), (438, 21, 21, -46), (458, 27, 27, -44), (478, 21, 21, -40),
+        (487, 2, 2, -40)],
+    "backpack": [(30, 50, 12, 0), (40, 82, 40, 0), (120, 88, 50, -4), (220, 84, 44, 0),
+        (285, 66, 30, 6), (302, 20, 10, 10)],
+    "hip bag": [(0, 16, 40, 0), (12, 27, 74, 0), (60, 26, 76, 0), (110, 22, 70, 0),
+        (120, 8, 50, 0)],
+    "leg": [(0, 50), (250, 45), (460, 32), (540, 30), (660, 32), (950, 19), (1000, 19)],
+    "arm": [(0, 26), (100, 34), (200, 34), (350, 30), (580, 24), (680, 25), (970, 16), (1000, 16)],
+    "hand": [(0, 12, 15), (350, 14, 23), (800, 12, 17), (1000, 3, 4)],
+    "shoe": [(0, 4, 6), (60, 18, 22), (300, 22, 27), (650, 26, 20), (920, 19, 14), (1000, 3, 4)],
+    "hand bag": [(0, 4, 12), (200, 8, 26), (340, 24, 60), (700, 34, 72), (950, 30, 64),
+        (1000, 5, 20)],
+}
+SECTIONS = {name: np.array(rows) / 1000 for name, rows in SECTIONS.items()}
+# How far the upper garment stands off the body, and the height of its lower edge.
+EASE = {"tee": 0.008, "shirt": 0.010, "jumper": 0.011, "hoodie": 0.014, "jacket": 0.014,
+         "puffer": 0.024, "coat": 0.014, "dress": 0.004}
+HEM = {"tee": -0.045, "shirt": -0.055, "jumper": -0.040, "hoodie": -0.045, "jacket": -0.05,
+        "puffer": -0.06, "coat": -0.08, "dress": -0.02}
+LEG_EASE = {"trousers": (0.007, 0.012), "wide": (0.010, 0.024), "slim": (0.002, 0.004),
+             "shorts": (0.0, 0.0), "skirt": (0.0, 0.0)}  # at the hip, at the ankle
+# fmt: on
 
 
 class Part(NamedTuple):
     """A tube: point(v, u) = centre[v] + swell[v, u] (ring[u, 0] side[v] + ring[u, 1] front[v])."""
 
-    name: str
+    kind: str
     centre: np.ndarray  # (views, nv, 3)
-    side: np.ndarray  # (views, nv, 3), half the section's width, as a vector
-    front: np.ndarray  # (views, nv, 3), half the section's depth
+    side: np.ndarray  # (views, nv, 3), half the section's width, as a vector to the left
+    front: np.ndarray  # (views, nv, 3), half its depth, as a vector to the front
     ring: np.ndarray  # (nu, 2)
     t: np.ndarray  # (nv,), height on the upright body, or 0 to 1 along a limb
     half: np.ndarray  # (nv,), half the width
     swell: np.ndarray | float = 1.0  # (nv, nu)
-    keep: np.ndarray | bool = True  # (nv, nu), where the surface is
+    keep: np.ndarray | bool = True  # (nv, nu), where the surface exists
+
+    @property
+    def angles(self) -> np.ndarray:
+        """The angle of each sample around the tube, 0 in front and positive to the left, (nu,)."""
+        return np.arctan2(*self.ring.T)
 
 
 class Pose(NamedTuple):
@@ -40,114 +93,33 @@ class Pose(NamedTuple):
     lean: np.ndarray  # (views,), angles in radians
     twist: np.ndarray
     head_turn: np.ndarray
-    legs: list[np.ndarray]  # (views, 3, 3): hip, knee, ankle
+    legs: list[np.ndarray]  # (views, 3, 3): hip, knee, ankle, relative to the pelvis
     pitch: list[np.ndarray]  # (views,), of the foot
     arms: list[np.ndarray]  # (views, 4, 3): beside the neck, shoulder, elbow, wrist
 
 
-# fmt: off
-# Sections of the upright body: height, half width, half depth, how far forward.
-_MAN = [
-    (-0.090, 0.093, 0.070, -0.004), (-0.02, 0.093, 0.072, -0.006), (0.06, 0.088, 0.060, 0.0),
-    (0.13, 0.094, 0.064, 0.002), (0.20, 0.102, 0.068, 0.003), (0.245, 0.106, 0.064, 0.0),
-    (0.270, 0.100, 0.055, -0.004), (0.288, 0.083, 0.047, -0.006), (0.303, 0.062, 0.041, -0.006),
-    (0.318, 0.044, 0.036, -0.005), (0.345, 0.030, 0.031, 0.002),
-]
-_WOMAN = [
-    (-0.090, 0.098, 0.072, -0.006), (-0.02, 0.098, 0.073, -0.008), (0.06, 0.077, 0.056, 0.0),
-    (0.13, 0.083, 0.060, 0.002), (0.20, 0.091, 0.074, 0.008), (0.245, 0.096, 0.062, 0.001),
-    (0.270, 0.090, 0.052, -0.004), (0.288, 0.075, 0.045, -0.006), (0.303, 0.055, 0.039, -0.006),
-    (0.318, 0.040, 0.034, -0.005), (0.345, 0.027, 0.029, 0.002),
-]
-_NECK = [(0.30, 0.034, 0.036, -0.002), (0.34, 0.030, 0.033, 0.004), (0.40, 0.030, 0.034, 0.012)]
-_SKULL = [
-    (0.350, 0.004, 0.006, 0.030), (0.353, 0.018, 0.022, 0.028), (0.365, 0.030, 0.040, 0.022),
-    (0.385, 0.039, 0.050, 0.016), (0.41, 0.044, 0.055, 0.012), (0.435, 0.044, 0.056, 0.010),
-    (0.455, 0.039, 0.050, 0.008), (0.470, 0.028, 0.036, 0.006), (0.478, 0.014, 0.018, 0.004),
-    (0.481, 0.001, 0.001, 0.004),
-]
-_COLLAR = [(0.300, 0.062, 0.048, -0.005), (0.318, 0.047, 0.045, -0.003), (0.338, 0.038, 0.043, 0.0)]
-_HOOD = [
-    (0.235, 0.020, 0.010, -0.062), (0.25, 0.050, 0.022, -0.064), (0.285, 0.066, 0.036, -0.056),
-    (0.320, 0.058, 0.036, -0.042), (0.345, 0.040, 0.022, -0.036), (0.350, 0.01, 0.006, -0.036),
-]
-_HANGING_HAIR = {  # below the cap, and where it ends
-    "short": [(0.385, 0.041, 0.053, 0.010), (0.36, 0.035, 0.043, 0.006)],
-    "bob": [(0.385, 0.053, 0.060, 0.004), (0.35, 0.054, 0.056, -0.004), (0.33, 0.05, 0.05, -0.006)],
-    "long": [(0.385, 0.051, 0.059, 0.003), (0.35, 0.053, 0.055, -0.006),
-             (0.32, 0.060, 0.051, -0.016), (0.27, 0.068, 0.042, -0.040), (0.18, 0.05, 0.03, -0.06)],
-    "ponytail": [(0.385, 0.040, 0.052, 0.010), (0.36, 0.034, 0.042, 0.006)],
-    "bun": [(0.385, 0.040, 0.052, 0.010), (0.36, 0.034, 0.042, 0.006)],
-}
-_TIED_HAIR = {
-    "ponytail": [(0.27, 0.010, 0.010, -0.074), (0.30, 0.019, 0.017, -0.074),
-                 (0.34, 0.023, 0.021, -0.070), (0.40, 0.019, 0.02, -0.066),
-                 (0.43, 0.012, 0.012, -0.055)],
-    "bun": [(0.430, 0.002, 0.002, -0.046), (0.438, 0.021, 0.021, -0.046),
-            (0.458, 0.027, 0.027, -0.044), (0.478, 0.021, 0.021, -0.040),
-            (0.487, 0.002, 0.002, -0.040)],
-}
-# Limbs: share of the length, half width (and half depth).
-_LEG = [(0, 0.050), (0.25, 0.045), (0.46, 0.032), (0.54, 0.030), (0.66, 0.032), (0.95, 0.019),
-        (1, 0.019)]
-_ARM = [(0, 0.026), (0.10, 0.034), (0.20, 0.034), (0.35, 0.030), (0.58, 0.024), (0.68, 0.025),
-        (0.97, 0.016), (1, 0.016)]
-_HAND = [(0, 0.012, 0.015), (0.35, 0.014, 0.023), (0.8, 0.012, 0.017), (1, 0.003, 0.004)]
-_SHOE = [(0, 0.004, 0.006), (0.06, 0.018, 0.022), (0.3, 0.022, 0.027), (0.65, 0.026, 0.020),
-         (0.92, 0.019, 0.014), (1, 0.003, 0.004)]
-_BACKPACK = [
-    (0.03, 0.05, 0.012, 0.0), (0.04, 0.082, 0.040, 0.0), (0.12, 0.088, 0.050, -0.004),
-    (0.22, 0.084, 0.044, 0.0), (0.285, 0.066, 0.030, 0.006), (0.302, 0.02, 0.01, 0.01),
-]
-_HIP_BAG = [  # the height counts from its lower edge
-    (0.0, 0.016, 0.04, 0.0), (0.012, 0.027, 0.074, 0.0), (0.06, 0.026, 0.076, 0.0),
-    (0.11, 0.022, 0.070, 0.0), (0.12, 0.008, 0.05, 0.0),
-]
-_HAND_BAG = [(0, 0.004, 0.012), (0.2, 0.008, 0.026), (0.34, 0.024, 0.060), (0.7, 0.034, 0.072),
-             (0.95, 0.030, 0.064), (1, 0.005, 0.02)]
-# How far the upper garment stands off the body, and how far down it reaches.
-_EASE = {"tee": 0.008, "shirt": 0.010, "jumper": 0.011, "hoodie": 0.014, "jacket": 0.014,
-         "puffer": 0.024, "coat": 0.014, "dress": 0.004}
-_HEM = {"tee": -0.045, "shirt": -0.055, "jumper": -0.040, "hoodie": -0.045, "jacket": -0.05,
-        "puffer": -0.06, "coat": -0.08, "dress": -0.02}
-_LEG_EASE = {"trousers": (0.007, 0.012), "wide": (0.010, 0.024), "slim": (0.002, 0.004),
-             "shorts": (0.0, 0.0), "skirt": (0.0, 0.0)}  # at the hip, at the ankle
-# fmt: on
-
-
-def draw_pose(row: Mapping, rng: np.random.Generator) -> Pose:
-    """A walking body, at another phase of the step in each view."""
+def draw_pose(person: Mapping, rng: np.random.Generator) -> Pose:
+    """Draw a walking pose for each view, at different phases of the step."""
     # The golden ratio spreads the phases of one person's views over the whole step.
     phase = 2 * np.pi * ((rng.random() + 0.618 * np.arange(VIEWS)) % 1)
-    stride = row["stride"] * rng.uniform(0.75, 1.15, VIEWS)
+    stride = person["stride"] * rng.uniform(0.75, 1.15, VIEWS)
     stride *= np.where(rng.random(VIEWS) < 0.08, 0.3, 1)  # some stand, or nearly
     lean = rng.normal(0.04, 0.03, VIEWS)
-    zero = np.zeros(VIEWS)
-    legs, pitches, lowest = [], [], []
-    for side, shift in ((1, 0.0), (-1, np.pi)):
-        p = phase + shift
-        thigh = 0.10 + stride * 0.40 * np.cos(p)
-        knee = 0.08 + 0.22 * _bump(p, 0.14, 0.07) + stride * _bump(p, 0.74, 0.11)
-        pitch = stride * (0.35 * _bump(p, 0.0, 0.06) - 0.75 * _bump(p, 0.62, 0.10))
-        hip = _vector(side * 0.050 + zero, 0.0, 0.0)
-        joint = hip + 0.242 * _vector(side * 0.03, -np.cos(thigh), np.sin(thigh))
-        shin = thigh - knee
-        ankle = joint + 0.238 * _vector(-side * 0.05, -np.cos(shin), np.sin(shin))
-        legs.append(np.stack([hip, joint, ankle], axis=1))
-        pitches.append(pitch)
-        sole = ankle[:, 1] - 0.044 * np.cos(pitch)
-        lowest.append(np.minimum(sole - 0.03 * np.sin(pitch), sole + 0.11 * np.sin(pitch)))
-    pelvis = _vector(zero, -np.minimum(*lowest), 0.0)
+    legs, pitches, lowest = zip(
+        *(_leg_joints(side, phase + shift, stride) for side, shift in ((1, 0.0), (-1, np.pi))),
+        strict=True,
+    )
+    pelvis = _vector(np.zeros(VIEWS), -np.minimum(*lowest), 0.0)
     twist = 0.14 * stride * np.cos(phase)  # the shoulders turn against the legs
-
+    place = functools.partial(_on_torso, pelvis, lean, twist)
     arms = []
     habit, handed = rng.random(VIEWS), 1 if rng.random() < 0.35 else -1
-    wide = (0.112 if row["figure"] == "man" else 0.100) * (0.6 + 0.4 * row["build"])
+    wide = (0.112 if person["figure"] == "man" else 0.100) * (0.6 + 0.4 * person["build"])
     for side, shift in ((1, np.pi), (-1, 0.0)):
-        p = phase + shift
-        swing = 0.02 + 0.30 * row["arm_swing"] * stride * np.cos(p) + rng.normal(0, 0.05, VIEWS)
-        bend = 0.22 + 0.16 * row["arm_swing"] * (1 + np.cos(p - 0.3))
-        out = 0.13 + 0.06 * rng.random(VIEWS) + 0.15 * (row["build"] - 1) + 2 * _ease(row)
+        p, active = phase + shift, person["arm_swing"]
+        swing = 0.02 + 0.30 * active * stride * np.cos(p) + rng.normal(0, 0.05, VIEWS)
+        bend = 0.22 + 0.16 * active * (1 + np.cos(p - 0.3))
+        out = 0.13 + 0.06 * rng.random(VIEWS) + 0.15 * (person["build"] - 1) + 2 * _ease(person)
         turn = 0.12 + 0.15 * rng.random(VIEWS)
         calls = (habit < 0.07) & (side == handed)
         reads = (habit > 0.93) | ((habit > 0.86) & (side == handed))
@@ -155,19 +127,34 @@ def draw_pose(row: Mapping, rng: np.random.Generator) -> Pose:
         swing = np.select([calls, reads, pocket], [0.5, 0.25, -0.15], swing)
         bend = np.select([calls, reads, pocket], [2.3, 1.55, 0.55], bend)
         turn = np.select([calls, reads, pocket], [0.1, 0.65, 0.45], turn)
-        if row["bag"] == "carried" and (side == 1) == (row["bag_side"] == "left"):
-            swing, bend = 0.25 * swing, 0.08 + zero
+        if person["bag"] == "carried" and (side == 1) == (person["bag_side"] == "left"):
+            swing, bend = 0.25 * swing, np.full(VIEWS, 0.08)
         upper = _vector(side * np.sin(out), -np.cos(out) * np.cos(swing), np.sin(swing))
         lower = _vector(side * np.sin(out - turn), -np.cos(swing + bend), np.sin(swing + bend))
         lower /= np.linalg.norm(lower, axis=-1, keepdims=True)
-        inner = _on_torso(pelvis, lean, twist, side * (wide - 0.052), 0.280, -0.004)
-        shoulder = _on_torso(pelvis, lean, twist, side * wide, 0.254, -0.002)
-        elbow = shoulder + 0.155 * upper
-        arms.append(np.stack([inner, shoulder, elbow, elbow + 0.150 * lower], axis=1))
+        inner = place(side * (wide - 0.052), 0.280, -0.004)
+        shoulder = place(side * wide, 0.254, -0.002)
+        elbow = shoulder + UPPER_ARM * upper
+        arms.append(np.stack([inner, shoulder, elbow, elbow + FOREARM * lower], axis=1))
     return Pose(pelvis, lean, twist, rng.normal(0, 0.25, VIEWS), legs, pitches, arms)
 
 
+def _leg_joints(side: int, phase: np.ndarray, stride: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Hip, knee and ankle (views, 3, 3), pitch of the foot, and its lowest height (views,)."""
+    thigh = 0.10 + stride * 0.40 * np.cos(phase)
+    knee = 0.08 + 0.22 * _bump(phase, 0.14, 0.07) + stride * _bump(phase, 0.74, 0.11)
+    pitch = stride * (0.35 * _bump(phase, 0.0, 0.06) - 0.75 * _bump(phase, 0.62, 0.10))
+    hip = _vector(np.full(VIEWS, side * 0.050), 0.0, 0.0)
+    joint = hip + 0.242 * _vector(side * 0.03, -np.cos(thigh), np.sin(thigh))
+    shin = thigh - knee
+    ankle = joint + 0.238 * _vector(-side * 0.05, -np.cos(shin), np.sin(shin))
+    sole = ankle[:, 1] - 0.044 * np.cos(pitch)
+    lowest = np.minimum(sole - 0.03 * np.sin(pitch), sole + 0.11 * np.sin(pitch))
+    return np.stack([hip, joint, ankle], axis=1), pitch, lowest
+
+
 def _bump(phase: np.ndarray, at: float, width: float) -> np.ndarray:
+    """A bell curve over the step, which repeats every 2 pi; `at` and `width` in steps."""
     away = (phase / (2 * np.pi) - at + 0.5) % 1 - 0.5
     return np.exp(-0.5 * (away / width) ** 2)
 
@@ -194,33 +181,31 @@ def _ring(samples: int, power: float = 2.0) -> np.ndarray:
     return np.stack([np.interp(at, length, axis) for axis in curve], axis=1).astype(np.float32)
 
 
-def _table(rows: Iterable[tuple], at: np.ndarray) -> np.ndarray:
-    """Interpolate sections (place, values...) smoothly, without overshoot: a row a value."""
-    table = np.array(sorted(rows))
+def _interpolate(sections: Sequence, at: np.ndarray) -> np.ndarray:
+    """Interpolate sections (place, values...) without overshoot: (values, places)."""
+    table = np.array(sorted(map(tuple, sections)))
     return PchipInterpolator(table[:, 0], table[:, 1:], axis=0)(at).T.astype(np.float32)
 
 
-def section_angles(part: Part) -> np.ndarray:
-    """The angle of each sample around the tube, 0 in front and positive to the left, (nu,)."""
-    return np.arctan2(*part.ring.T)
-
-
-def _even(
-    sections: Iterable[tuple], low: float, high: float, length: float, count: int
-) -> np.ndarray:
-    """Places from low to high that are evenly far apart on the tube, not along its axis."""
+def _even(sections: Sequence, low: float, high: float, length: float, count: int) -> np.ndarray:
+    """Places from low to high that are evenly spaced on the tube's surface, not on its axis."""
     fine = np.linspace(low, high, 400)
-    steps = np.diff(np.vstack([fine * length / (high - low), _table(sections, fine)]))
+    steps = np.diff(np.vstack([fine * length / (high - low), _interpolate(sections, fine)]))
     so_far = np.concatenate([[0], np.cumsum(np.sqrt((steps**2).sum(0)))])
     return np.interp(np.linspace(0, so_far[-1], count), so_far, fine)
 
 
-def _limb(name, joints, shares, sections, nv, nu, smooth=0.04, power=2.0) -> Part:
+def _samples(pixels: float) -> int:
+    """How many samples cover this many pixels: one and a half per cell of the depth buffer."""
+    return round(1.5 * OVERSAMPLE * pixels)
+
+
+def _limb(kind, joints, shares, sections, long, wide, smooth=0.04, power=2.0) -> Part:
     """A tube along joints (views, k, 3) at `shares` of its length, bent as hinges bend.
 
-    nv and nu are how many pixels it is long and around: it gets a sample and a half a cell.
+    It is `long` pixels long and `wide` pixels around.
     """
-    nv, nu = (round(1.5 * OVERSAMPLE * n) for n in (nv, nu))
+    nv = _samples(long)
     length = np.linalg.norm(np.diff(joints, axis=1), axis=-1).sum(1).mean()
     t = _even(sections, 0, 1, length, nv)
     weights = np.stack([np.interp(t, shares, row) for row in np.eye(len(shares))], axis=1)
@@ -229,171 +214,173 @@ def _limb(name, joints, shares, sections, nv, nu, smooth=0.04, power=2.0) -> Par
     along = np.gradient(centre, axis=1)
     front = np.cross(along, np.array([1, 0, 0], dtype=np.float32))
     side = np.cross(front, along)
-    half, *deep = _table(sections, t)
+    half, *deep = _interpolate(sections, t)
     side *= (half / (np.linalg.norm(side, axis=-1) + 1e-9))[..., None]
     front *= ((deep[0] if deep else half) / (np.linalg.norm(front, axis=-1) + 1e-9))[..., None]
-    return Part(name, centre, side, front, _ring(nu, power), t, half)
+    return Part(kind, centre, side, front, _ring(_samples(wide), power), t, half)
 
 
-def _column(name, pose, sections, span, nv, nu, power=2.3, turn=None) -> Part:
-    """An upright tube fixed to the torso, between two heights."""
-    nv, nu = (round(1.5 * OVERSAMPLE * n) for n in (nv, nu))
-    y = _even(sections, *span, span[1] - span[0], nv)
-    half, deep, ahead = _table(sections, y)
-    turn = pose.twist if turn is None else turn
-    frame = [joint[:, None] for joint in (pose.pelvis, pose.lean, turn)]
-    place = functools.partial(_on_torso, *frame)
+def _column(kind, pose, sections, span, long, wide, power=2.3, turn=None) -> Part:
+    """An upright tube fixed to the torso between two heights; sizes as in `_limb`."""
+    y = _even(sections, *span, span[1] - span[0], _samples(long))
+    half, deep, ahead = _interpolate(sections, y)
+    frame = pose.pelvis, pose.lean, pose.twist if turn is None else turn
+    place = functools.partial(_on_torso, *(joint[:, None] for joint in frame))
     centre = place(0.0, y, ahead)
     side, front = place(half, y, ahead) - centre, place(0.0, y, ahead + deep) - centre
-    return Part(name, centre, side, front, _ring(nu, power), y, half)
+    return Part(kind, centre, side, front, _ring(_samples(wide), power), y, half)
 
 
-def _ease(row: Mapping) -> float:
-    return _EASE[row["top"]] * row["fit"]
+def _ease(person: Mapping) -> float:
+    """How far the upper garment stands off the body."""
+    return EASE[person["top"]] * person["fit"]
 
 
-def dressed_body(row: Mapping, pose: Pose) -> list[Part]:
-    """The parts of a dressed person."""
-    broad, thick = row["build"] ** 0.9, row["build"] ** 1.2
-    figure = _MAN if row["figure"] == "man" else _WOMAN
-    body = [(y, w * broad, d * thick, z) for y, w, d, z in figure]
-    parts = _trunk(row, pose, body) + _head(row, pose) + _legs(row, pose, broad)
-    hip, back = body[0][1] + _ease(row), body[4][2] + _ease(row)
-    if visible_lower(row) == "skirt" or row["top"] == "coat":
-        parts.append(_tails(row, pose, body[0][1]))
-    return parts + _arms(row, pose, broad) + _bag(row, pose, hip, back)
+def dressed_body(person: Mapping, pose: Pose) -> list[Part]:
+    """The tubes of a person's body, hair, clothes and bag; `person` as from `as_worn`."""
+    broad, thick = person["build"] ** 0.9, person["build"] ** 1.2
+    figure = SECTIONS[person["figure"]] * (1, broad, thick, 1)
+    parts = _trunk(person, pose, figure) + _head(person, pose) + _legs(person, pose, broad)
+    if person["lower"] == "skirt" or person["top"] == "coat":
+        parts.append(_tails(person, pose, figure[0, 1]))
+    hip, back = figure[0, 1] + _ease(person), figure[4, 2] + _ease(person)
+    return parts + _arms(person, pose, broad) + _bag(person, pose, hip, back)
 
 
-def _trunk(row, pose, body) -> list[Part]:
-    ease, top = _ease(row), row["top"]
+def _trunk(person, pose, figure) -> list[Part]:
+    """Torso and hips, with a collar or a hood."""
+    ease, top = _ease(person), person["top"]
     # Cloth hangs from the shoulders: it stands off less there, and more lower down.
-    off = [ease * np.interp(y, [-0.09, 0.2, 0.26, 0.3], [1.3, 1, 0.7, 0.25]) for y, *_ in body]
-    loose = [(y, w + e, d + e, z) for (y, w, d, z), e in zip(body, off, strict=True)]
-    hem = max(-0.09, _HEM[top] * row["length"])
+    off = ease * np.interp(figure[:, 0], [-0.09, 0.2, 0.26, 0.3], [1.3, 1, 0.7, 0.25])
+    hem = max(-0.09, HEM[top] * person["length"])
+    loose = figure + off[:, None] * (0, 1, 1, 0)
     torso = _column("torso", pose, loose, (hem, 0.345), 44, 72, 2.5)
     if top == "puffer":
         torso = torso._replace(swell=_quilts(torso.t, 0.042, 0.05))
-    hips = [(y, w + 0.003, d + 0.003, z) for y, w, d, z in body[:4]]
+    hips = np.add(figure[:4], (0, 0.003, 0.003, 0))
     parts = [torso, _column("hips", pose, hips, (-0.09, 0.04), 14, 62, 2.4)]
     if top in ("shirt", "jacket", "puffer", "coat"):
         high = 0.332 if top == "shirt" else 0.342
-        wide = [(y, w + 0.3 * ease, d, z) for y, w, d, z in _COLLAR]
+        wide = np.add(SECTIONS["collar"], (0, 0.3 * ease, 0, 0))
         collar = _column("collar", pose, wide, (0.300, high), 8, 36)
         gap = np.interp(collar.t, [0.3, 0.342], [0.15, 0.6])[:, None]
-        parts.append(collar._replace(keep=np.abs(section_angles(collar)) > gap))
-    if top == "hoodie" or (top in ("jacket", "puffer", "coat") and row["accent"] == "hem"):
-        parts.append(_column("hood", pose, _HOOD, (0.235, 0.350), 17, 38))
+        parts.append(collar._replace(keep=np.abs(collar.angles) > gap))
+    if top == "hoodie" or (top in ("jacket", "puffer", "coat") and person["accent"] == "hem"):
+        parts.append(_column("hood", pose, SECTIONS["hood"], (0.235, 0.350), 17, 38))
     return parts
 
 
 def _quilts(t: np.ndarray, period: float, depth: float) -> np.ndarray:
+    """The swell of a quilted tube, (nv, 1)."""
     return (1 + depth * (np.abs(np.sin(np.pi * t / period)) - 0.6))[:, None].astype(np.float32)
 
 
-def _head(row, pose) -> list[Part]:
-    """Neck, head, a cap of hair that leaves the face free, and what is tied behind it."""
-    turn, style = pose.twist + pose.head_turn, row["hair_style"]
-    parts = [_column("neck", pose, _NECK, (0.30, 0.40), 11, 22)]
-    small = (1.68 / row["height"]) ** 0.8  # tall people's heads are small for their height
-    skull = [(y, w * small, d * small, z) for y, w, d, z in _SKULL]
+def _head(person, pose) -> list[Part]:
+    """Neck, head, a cap of hair that leaves the face free, and a ponytail or bun behind it."""
+    turn, style = pose.twist + pose.head_turn, person["hair_style"]
+    parts = [_column("neck", pose, SECTIONS["neck"], (0.30, 0.40), 11, 22)]
+    small = (1.68 / person["height"]) ** 0.8  # tall people's heads are small for their height
+    skull = SECTIONS["head"] * (1, small, small, 1)
     parts.append(_column("head", pose, skull, (0.350, 0.481), 26, 34, turn=turn))
     thick = {"short": 0.008, "bob": 0.012, "long": 0.011}.get(style, 0.006)
-    cap = [(y + 0.5 * thick, w + thick, d + thick, z - 0.003) for y, w, d, z in skull if y > 0.40]
-    cap[-1] = (cap[-1][0], 0.001, 0.001, cap[-1][3])
-    hanging = _HANGING_HAIR[style]
-    low, high = hanging[-1][0], cap[-1][0]
-    tall = round(155 * (high - low)) + 8
-    hair = _column("hair", pose, cap + hanging, (low, high), tall, 38, turn=turn)
-    brow = 0.428 if row["fringe"] == "yes" else 0.445
+    cap = np.add(skull[skull[:, 0] > 0.40], (0.5 * thick, thick, thick, -0.003))
+    cap[-1, 1:3] = 0.001
+    hanging = SECTIONS["tied" if style in ("ponytail", "bun") else style]
+    low, high = hanging[-1, 0], cap[-1, 0]
+    long = round(155 * (high - low)) + 8
+    hair = _column("hair", pose, np.vstack([cap, hanging]), (low, high), long, 38, turn=turn)
+    brow = 0.428 if person["fringe"] == "yes" else 0.445
     beside = low if style in ("bob", "long") else 0.405  # before the ears
     edges = [brow, brow - 0.01, beside, beside, low]
-    edge = np.interp(np.abs(section_angles(hair)), [0.75, 0.95, 1.15, 1.7, 2.2], edges)
+    edge = np.interp(np.abs(hair.angles), [0.75, 0.95, 1.15, 1.7, 2.2], edges)
     parts.append(hair._replace(keep=hair.t[:, None] >= edge))
-    if style in _TIED_HAIR:
-        tied = _TIED_HAIR[style]
-        parts.append(_column("tail", pose, tied, (tied[0][0], tied[-1][0]), 20, 18, turn=turn))
+    if style in ("ponytail", "bun"):
+        tied = SECTIONS[style]
+        parts.append(_column("tail", pose, tied, tied[[0, -1], 0], 20, 18, turn=turn))
     return parts
 
 
-def _legs(row, pose, broad) -> list[Part]:
+def _legs(person, pose, broad) -> list[Part]:
+    """Legs, shorts and shoes."""
     parts = []
-    high, low = _LEG_EASE[visible_lower(row)]
-    off = [high + (low - high) * s for s, _ in _LEG]
-    sections = [
-        (s, w * broad + e, 1.06 * w * broad + e) for (s, w), e in zip(_LEG, off, strict=True)
-    ]
-    sole = 1.06 if row["shoes"] != "flats" else 0.92
-    for side, name in enumerate(("left", "right")):
-        hip, knee, ankle = np.moveaxis(pose.legs[side] + pose.pelvis[:, None], 1, 0)
-        joints = np.stack([hip, knee, ankle], 1)
-        leg = _limb(name + " leg", joints, [0, 0.504, 1], sections, 48, 34, 0.03)
-        if visible_lower(row) in ("trousers", "wide"):  # they bunch up on the shoe
+    high, low = LEG_EASE[person["lower"]]
+    share, half = SECTIONS["leg"].T
+    ease = high + (low - high) * share
+    sections = np.stack([share, half * broad + ease, 1.06 * half * broad + ease], axis=1)
+    sole = 1.06 if person["shoes"] != "flats" else 0.92
+    for side, joints, pitch in zip((1, -1), pose.legs, pose.pitch, strict=True):
+        joints = joints + pose.pelvis[:, None]
+        hip, knee, ankle = np.moveaxis(joints, 1, 0)
+        leg = _limb("leg", joints, [0, 0.504, 1], sections, 48, 34, 0.03)
+        if person["lower"] in ("trousers", "wide"):  # they bunch up on the shoe
             leg = leg._replace(swell=(1 + 0.035 * np.sin(90 * leg.t**2) * (leg.t > 0.8))[:, None])
         parts.append(leg)
-        if visible_lower(row) == "shorts":
-            end = hip + (knee - hip) * min(1.08, 0.95 * row["length"])
-            wide = [(0, 0.056 * broad), (1, 0.050 * broad + 0.004 * row["fit"])]
-            parts.append(_limb(name + " short", np.stack([hip, end], 1), [0, 1], wide, 24, 34))
-        pitch = pose.pitch[side]
-        ahead = _vector(0.12 * (1 - 2 * side), np.sin(pitch), np.cos(pitch))
+        if person["lower"] == "shorts":
+            end = hip + (knee - hip) * min(1.08, 0.95 * person["length"])
+            wide = [(0, 0.056 * broad), (1, 0.050 * broad + 0.004 * person["fit"])]
+            parts.append(_limb("short", np.stack([hip, end], 1), [0, 1], wide, 24, 34))
+        ahead = _vector(0.12 * side, np.sin(pitch), np.cos(pitch))
         up = _vector(0.0, np.cos(pitch), -np.sin(pitch))
         ends = np.stack([ankle - 0.035 * ahead - 0.022 * up, ankle + 0.112 * ahead - 0.024 * up], 1)
-        shoe = [(s, w * sole, d * sole) for s, w, d in _SHOE]
-        parts.append(_limb(name + " foot", ends, [0, 1], shoe, 20, 20, 0.01, 2.8))
+        shoe = SECTIONS["shoe"] * (1, sole, sole)
+        parts.append(_limb("foot", ends, [0, 1], shoe, 20, 20, 0.01, 2.8))
     return parts
 
 
-def _arms(row, pose, broad) -> list[Part]:
+def _arms(person, pose, broad) -> list[Part]:
+    """Arms and hands."""
     parts = []
-    covered = 0.47 if has_short_sleeves(row) else 1.1
-    off = 0.003 + 0.45 * _ease(row)
-    sections = [(s, w * broad + off * (0 < s < covered)) for s, w in _ARM]
-    for joints, name in zip(pose.arms, ("left", "right"), strict=True):
-        arm = _limb(name + " arm", joints, [0, 0.155, 0.58, 1], sections, 41, 24, 0.045)
-        if row["top"] == "puffer":
+    covered = 0.47 if person["sleeves"] == "short" else 1.1
+    share, half = SECTIONS["arm"].T
+    ease = (0.003 + 0.45 * _ease(person)) * ((share > 0) & (share < covered))
+    sections = np.stack([share, half * broad + ease], axis=1)
+    for joints in pose.arms:
+        arm = _limb("arm", joints, [0, UPPER_ARM, 0.58, 1], sections, 41, 24, 0.045)
+        if person["top"] == "puffer":
             arm = arm._replace(swell=_quilts(arm.t, 0.115, 0.12))
         elbow, wrist = joints[:, 2], joints[:, 3]
-        reach = (wrist - elbow) / 0.150
+        reach = (wrist - elbow) / FOREARM
         ends = np.stack([wrist - 0.008 * reach, wrist + 0.058 * reach], 1)
-        parts += [arm, _limb(name + " hand", ends, [0, 1], _HAND, 8, 16)]
+        parts += [arm, _limb("hand", ends, [0, 1], SECTIONS["hand"], 8, 16)]
     return parts
 
 
-def _tails(row, pose, hip) -> Part:
+def _tails(person, pose, hip) -> Part:
     """A skirt, or a coat or dress below the waist: wide enough for the step inside it."""
-    coat = row["top"] == "coat"
-    hem, start = (-0.20 if coat else -0.17) * row["length"], -0.06 if coat else 0.045
-    y = np.linspace(hem, start, round(1.5 * OVERSAMPLE * 26))
+    coat = person["top"] == "coat"
+    hem, start = (-0.20 if coat else -0.17) * person["length"], -0.06 if coat else 0.045
+    y = np.linspace(hem, start, _samples(26))
     share = np.clip(y / hem, 0, 1)
     knee_z = [leg[:, 1, 2, None] * hem / -0.242 for leg in pose.legs]
     apart, middle = np.abs(knee_z[0] - knee_z[1]) / 2, (knee_z[0] + knee_z[1]) / 2
-    off = 0.004 + (_ease(row) if row["top"] in ("coat", "dress") else 0.0)
-    half = hip + off + 0.024 * row["fit"] * share - np.interp(y, [0, 0.05], [0, 0.012])
-    deep = 0.070 * row["build"] + off + share * np.maximum(0.014, apart)
+    off = 0.004 + (_ease(person) if person["top"] in ("coat", "dress") else 0.0)
+    half = hip + off + 0.024 * person["fit"] * share - np.interp(y, [0, 0.05], [0, 0.012])
+    deep = 0.070 * person["build"] + off + share * np.maximum(0.014, apart)
     place = functools.partial(_on_torso, pose.pelvis[:, None], 0.0, 0.0 * middle)
     middle = 0.8 * middle * share - 0.004
     centre = place(0.0, y, middle)
     side, front = place(half, y, middle) - centre, place(0.0, y, middle + deep) - centre
-    tails = Part("tails", centre, side, front, _ring(round(1.5 * OVERSAMPLE * 74), 2.2), y, half)
-    angle = section_angles(tails)
+    tails = Part("tails", centre, side, front, _ring(_samples(74), 2.2), y, half)
+    angle = tails.angles
     swell = 1 + 0.04 * share[:, None] * np.sin(9 * angle + 2 * np.sin(2 * angle))
-    gap = 0.45 + 0.25 * share[:, None] if coat and is_open(row) else -1.0
+    gap = 0.45 + 0.25 * share[:, None] if coat and person["front"] == "open" else -1.0
     return tails._replace(swell=swell, keep=np.abs(angle) > gap)
 
 
-def _bag(row, pose, hip, back) -> list[Part]:
-    kind, side = row["bag"], 0 if row["bag_side"] == "left" else 1
+def _bag(person, pose, hip, back) -> list[Part]:
+    """The bag, if any."""
+    kind, left = person["bag"], person["bag_side"] == "left"
     if kind == "backpack":
-        box = [(y, w, d, z - back - 0.040) for y, w, d, z in _BACKPACK]
+        box = SECTIONS["backpack"] - (0, 0, 0, back) - (0, 0, 0, 0.040)
         return [_column("bag", pose, box, (0.03, 0.302), 38, 60, 3.5)]
     if kind in ("shoulder", "crossbody"):
         low, away = (-0.10, hip + 0.030) if kind == "crossbody" else (-0.02, hip + 0.055)
-        box = [(y + low, *section) for y, *section in _HIP_BAG]
+        box = np.add(SECTIONS["hip bag"], (low, 0, 0, 0))
         bag = _column("bag", pose, box, (low, low + 0.12), 24, 46, 3.5)
-        return [bag._replace(centre=bag.centre + _vector(away * (1 - 2 * side), 0.0, -0.02))]
+        return [bag._replace(centre=bag.centre + _vector(away if left else -away, 0.0, -0.02))]
     if kind == "carried":
-        elbow, wrist = pose.arms[side][:, 2], pose.arms[side][:, 3]
+        elbow, wrist = pose.arms[0 if left else 1][:, 2:].swapaxes(0, 1)
         grip = wrist + 0.3 * (wrist - elbow)
         ends = np.stack([grip, grip - np.array([0, 0.17, 0], dtype=np.float32)], 1)
-        return [_limb("bag", ends, [0, 1], _HAND_BAG, 28, 42, 0.01, 3.0)]
+        return [_limb("bag", ends, [0, 1], SECTIONS["hand bag"], 28, 42, 0.01, 3.0)]
     return []

@@ -7,7 +7,7 @@ import functools
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from reid_lib.pedestrians.people import has_short_sleeves, is_open, rgb, visible_lower
+from reid_lib.pedestrians.people import rgb
 
 
 @functools.cache
@@ -57,7 +57,7 @@ def paint(part, row, t, u, x) -> np.ndarray:
             colour[t < (1.1 if row["accent"] == "sleeves" else 0.2)] = rgb(row["top_second"])
         elif row["accent"] == "band":
             colour[(t > 0.36) & (t < 0.44)] = rgb(row["top_second"])
-        if has_short_sleeves(row):
+        if row["sleeves"] == "short":
             colour[t > 0.47] = skin
         elif row["top"] in ("jumper", "jacket", "puffer", "hoodie"):
             colour[t > 0.94] *= 0.8
@@ -88,9 +88,9 @@ def _paint_legs(part, row, t, u, colour) -> None:
     cloth, skin = rgb(row["lower_colour"]), rgb(row["skin"])
     if row["top"] == "dress":
         cloth = rgb(row["top_colour"])
-    bare = part == "leg" and visible_lower(row) in ("shorts", "skirt")
+    bare = part == "leg" and row["lower"] in ("shorts", "skirt")
     if bare:
-        colour[:] = 0.1 if visible_lower(row) == "skirt" and row["legs"] == "tights" else skin
+        colour[:] = 0.1 if row["lower"] == "skirt" and row["legs"] == "tights" else skin
     else:
         colour[:] = cloth
     if part == "leg" and not bare:
@@ -100,7 +100,7 @@ def _paint_legs(part, row, t, u, colour) -> None:
         elif row["lower_detail"] == "stripe":
             colour[np.abs(np.abs(u) - np.pi / 2) < 0.16] = rgb(row["top_second"])
         colour[np.abs(np.abs(u) - np.pi / 2) < 0.05] *= 0.8
-    if part == "leg" and row["shoes"] == "boots" and visible_lower(row) not in ("trousers", "wide"):
+    if part == "leg" and row["shoes"] == "boots" and row["lower"] not in ("trousers", "wide"):
         colour[t > (0.78 if row["figure"] == "woman" else 0.93)] = rgb(row["shoe_colour"])
 
 
@@ -147,7 +147,7 @@ def _paint_torso(row, t, u, x) -> np.ndarray:
         colour[(t > low) & (t < high)] = second
     elif row["accent"] == "hem":
         colour[t < -0.01] = second
-    if is_open(row):
+    if row["front"] == "open":
         half = np.interp(t, [-0.1, 0.1, 0.24, 0.31], [0.050, 0.040, 0.034, 0.020])
         gap = front & (np.abs(x) < half)
         inner = _cloth(row, "shirt", t, across)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
-CAMERAS, ORIENTATIONS, HEIGHT, WIDTH = 2, 8, 128, 48
+ORIENTATIONS, HEIGHT, WIDTH = 8, 128, 48
+VIEWS = 2 * ORIENTATIONS  # all of camera 1, then all of camera 2
 MAX_PERSONS = 100_000
-VIEWS = CAMERAS * ORIENTATIONS
-_TWIN_SHARE = 0.3
+TWIN_SHARE = 0.3
 
 # fmt: off
-# What people wear: colour and weight.
+# What people wear: colour and how often.
 OUTER = {
     "#17171a": 25, "#1d2338": 15, "#3a3b40": 9, "#77787c": 8, "#eceae6": 9, "#b9a387": 3,
     "#a3242b": 3, "#3461b4": 7, "#8fb4d8": 7, "#3f5a40": 3, "#5b4436": 2, "#d98fa6": 2,
@@ -42,7 +43,7 @@ COLOURS = {
     "shirt_colour": _INNER, "shirt_second": OUTER, "lower_colour": LOWER,
     "shoe_colour": _SHOES, "bag_colour": _BAGS,
 }
-NATURAL = ("skin", "hair_colour")
+NATURAL = ("skin", "hair_colour")  # not dyed: these vary less
 # The other attributes' values, and how often a man and a woman have them.
 CHOICES: dict[str, dict[str, tuple[float, float]]] = {
     "hair_style": {"short": (92, 8), "bob": (4, 18), "long": (2, 38), "ponytail": (1, 26),
@@ -67,7 +68,7 @@ CHOICES: dict[str, dict[str, tuple[float, float]]] = {
             "carried": (10, 12)},
     "bag_side": {"left": (50, 50), "right": (50, 50)},
 }
-# Factors around 1 but for the height in metres: mean, spread, least, greatest.
+# Height in metres, the others factors around 1: mean, spread, least, greatest.
 NUMBERS = {
     "height": (1.68, 0.07, 1.45, 2.00), "build": (1.0, 0.07, 0.82, 1.30),
     "fit": (1.0, 0.30, 0.3, 2.0), "length": (1.0, 0.15, 0.7, 1.4), "stride": (1.0, 0.15, 0.6, 1.4),
@@ -75,53 +76,58 @@ NUMBERS = {
 }
 # fmt: on
 ATTRIBUTES = ("figure", *NUMBERS, *COLOURS, *CHOICES)
-_OPENABLE = ("shirt", "hoodie", "jacket", "puffer", "coat")
-_SHORT_SLEEVED = ("tee", "shirt", "dress")
 
 
 def draw_persons(persons: int, seed: int) -> pd.DataFrame:
-    """Draw persons: what each looks like and wears.
+    """Draw what each person looks like and wears.
 
     Person k depends on (seed, k) alone, so a shorter set is a prefix of a longer one. About
-    three in ten are near twins: they copy an earlier person, `twin_of`, but for the one attribute
-    named in `twin_attribute`. Attributes that do not apply are drawn all the same and not shown
-    (the side of a bag where there is none).
+    30% are near twins: they copy an earlier person, `twin_of`, except for the one attribute
+    named in `twin_attribute`. Attributes that do not apply are drawn too but not shown (the side
+    of a bag where there is none).
 
     Args:
-        persons: how many, 1 to 100,000.
+        persons: 1 to 100,000.
         seed: not negative; another seed draws other persons.
     Returns:
-        A row a person: `pid` (1 to `persons`), `twin_of` (0 for none), `twin_attribute` ("none"
-        for none), then `ATTRIBUTES`: colours as "#rrggbb", `height` in metres, the other numbers
-        as factors around 1.
+        One row per person: `pid` (1 to `persons`), `twin_of` (0 for none), `twin_attribute`
+        ("none" for none), then `ATTRIBUTES`: colours as "#rrggbb", `height` in metres, the other
+        numbers as factors around 1.
     Raises:
-        ValueError: a number of persons or a seed out of range.
+        ValueError: `persons` or `seed` is out of range.
+    Example:
+        >>> draw_persons(3, seed=0).pid.tolist()
+        [1, 2, 3]
     """
-    check_request(persons, seed)
-    rows: list[dict] = []
+    if not 1 <= persons <= MAX_PERSONS:
+        raise ValueError(f"persons is {persons}, expected 1 to {MAX_PERSONS:,}")
+    check_seed(seed)
+    drawn: list[dict] = []
     for pid in range(1, persons + 1):
-        rows.append(draw_person(seed, pid, lambda other: rows[other - 1]))
-    return pd.DataFrame(rows)
+        drawn.append(draw_person(seed, pid, drawn))
+    return pd.DataFrame(drawn)
 
 
-def draw_person(seed: int, pid: int, earlier: Callable[[int], dict] | None = None) -> dict:
-    """Attributes of one person; `earlier` looks up a pid that is already drawn."""
+def draw_person(seed: int, pid: int, earlier: Sequence[dict] = ()) -> dict:
+    """Draw one person's attributes; persons missing from `earlier` (pid 1 first) are redrawn."""
     rng = np.random.default_rng([seed, pid, 0])
-    if pid > 1 and rng.random() < _TWIN_SHARE:
+    if pid > 1 and rng.random() < TWIN_SHARE:
         other = pid - 1 - int(rng.integers(min(pid - 1, 12)))
-        row = dict(earlier(other) if earlier else draw_person(seed, other))
-        name = choose(rng, _twin_weights(row))
-        row |= {"pid": pid, "twin_of": other, "twin_attribute": name}
-        old = row[name]
-        while row[name] == old or (name in COLOURS and _distance(row[name], old) < 0.35):
-            row[name] = _draw(rng, name, row["figure"])
-        return row
+        person = dict(earlier[other - 1] if earlier else draw_person(seed, other))
+        name = choose(rng, _twin_attributes(person))
+        person |= {"pid": pid, "twin_of": other, "twin_attribute": name}
+        old = person[name]
+        while person[name] == old or (
+            name in COLOURS and np.abs(rgb(person[name]) - rgb(old)).sum() < 0.35
+        ):
+            person[name] = _draw_attribute(rng, name, person["figure"])
+        return person
     figure = "man" if rng.random() < 0.55 else "woman"
-    row = {"pid": pid, "twin_of": 0, "twin_attribute": "none", "figure": figure}
-    return row | {name: _draw(rng, name, figure) for name in ATTRIBUTES[1:]}
+    person = {"pid": pid, "twin_of": 0, "twin_attribute": "none", "figure": figure}
+    return person | {name: _draw_attribute(rng, name, figure) for name in ATTRIBUTES[1:]}
 
 
-def _draw(rng: np.random.Generator, name: str, figure: str) -> str | float:
+def _draw_attribute(rng: np.random.Generator, name: str, figure: str) -> str | float:
     man = figure == "man"
     if name in NUMBERS:
         mean, spread, least, greatest = NUMBERS[name]
@@ -130,76 +136,70 @@ def _draw(rng: np.random.Generator, name: str, figure: str) -> str | float:
         return round(float(np.clip(rng.normal(mean, spread), least, greatest)), 3)
     if name in CHOICES:
         return choose(rng, {v: weights[0 if man else 1] for v, weights in CHOICES[name].items()})
-    hue = 0.006 if name in NATURAL else 0.02
-    return vary_colour(choose(rng, COLOURS[name]), 0.1, hue, rng)  # no two dyes are the same
+    return vary_colour(choose(rng, COLOURS[name]), 0.1, 0.006 if name in NATURAL else 0.02, rng)
 
 
-def vary_colour(colour: str, brightness: float, hue: float, rng: np.random.Generator) -> str:
-    varied = rgb(colour) * np.exp(rng.normal(0, brightness)) + rng.normal(0, hue, 3)
-    return "#" + "".join(f"{int(v):02x}" for v in np.clip(varied * 255, 8, 247))
-
-
-def choose(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
-    edges = np.cumsum(list(weights.values()))
-    return list(weights)[int(np.searchsorted(edges, rng.random() * edges[-1], side="right"))]
-
-
-def _twin_weights(row: Mapping) -> dict[str, float]:
-    """The attributes in which a near twin of this person may visibly differ, and how often."""
+def _twin_attributes(person: Mapping) -> dict[str, float]:
+    """Attributes in which a near twin of this person can visibly differ, and how often."""
     weights = {"top_colour": 3, "shoe_colour": 2, "bag": 4, "hair_style": 2}
-    if row["top"] != "dress":
+    if person["top"] != "dress":
         weights["lower_colour"] = 3
-    if row["bag"] != "none":
+    if person["bag"] != "none":
         weights["bag_colour"] = 2
-    if row["bag"] in ("shoulder", "crossbody", "carried"):
+    if person["bag"] in ("shoulder", "crossbody", "carried"):
         weights["bag_side"] = 2
-    if is_open(row):
+    if as_worn(person)["front"] == "open":
         weights["shirt_colour"] = 3
     return weights
 
 
+def as_worn(person: Mapping) -> dict:
+    """The attributes as they show: a dress ends in a skirt, and not every top opens."""
+    top = person["top"]
+    shown = dict(person)
+    if top == "dress":
+        shown["lower"] = "skirt"
+    if top not in ("shirt", "hoodie", "jacket", "puffer", "coat"):
+        shown["front"] = "closed"
+    if top not in ("tee", "shirt", "dress"):
+        shown["sleeves"] = "long"
+    return shown
+
+
+def choose(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
+    """Draw a key in proportion to its weight."""
+    edges = np.cumsum(list(weights.values()))
+    return list(weights)[int(np.searchsorted(edges, rng.random() * edges[-1], side="right"))]
+
+
 def rgb(colour: str) -> np.ndarray:
+    """The colour "#rrggbb" as three numbers from 0 to 1."""
     return np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)], dtype=np.float32) / 255
 
 
-def _distance(one: str, other: str) -> float:
-    return float(np.abs(rgb(one) - rgb(other)).sum())
-
-
-def is_open(row: Mapping) -> bool:
-    return row["front"] == "open" and row["top"] in _OPENABLE
-
-
-def visible_lower(row: Mapping) -> str:
-    return "skirt" if row["top"] == "dress" else row["lower"]
-
-
-def has_short_sleeves(row: Mapping) -> bool:
-    return row["sleeves"] == "short" and row["top"] in _SHORT_SLEEVED
-
-
-def check_request(persons: int, seed: int) -> None:
-    if not 1 <= persons <= MAX_PERSONS:
-        raise ValueError(f"persons is {persons}, expected 1 to {MAX_PERSONS:,}")
-    check_seed(seed)
+def vary_colour(colour: str, brightness: float, hue: float, rng: np.random.Generator) -> str:
+    """Change a colour at random; the two numbers are standard deviations."""
+    varied = rgb(colour) * np.exp(rng.normal(0, brightness)) + rng.normal(0, hue, 3)
+    return "#" + "".join(f"{int(v):02x}" for v in np.clip(varied * 255, 8, 247))
 
 
 def check_seed(seed: int) -> None:
+    """Raise ValueError if the seed is negative."""
     if seed < 0:
         raise ValueError(f"seed is {seed}, expected 0 or more")
 
 
-def check_person(row: Mapping) -> None:
+def check_person(person: Mapping) -> None:
+    """Raise ValueError if an attribute is missing, unknown or out of range."""
     for name in ("pid", *ATTRIBUTES):
-        if name not in row:
+        if name not in person:
             raise ValueError(f"the person has no attribute {name!r}; take rows from draw_persons")
-    for name, values in (("figure", ("man", "woman")), *CHOICES.items()):
-        if str(row[name]) not in values:
-            raise ValueError(f"{name} is {row[name]!r}, expected one of {', '.join(values)}")
+    for name, values in {"figure": ("man", "woman"), **CHOICES}.items():
+        if str(person[name]) not in values:
+            raise ValueError(f"{name} is {person[name]!r}, expected one of {', '.join(values)}")
     for name in COLOURS:
-        text = str(row[name])
-        if len(text) != 7 or text[0] != "#" or set(text[1:].lower()) - set("0123456789abcdef"):
-            raise ValueError(f"{name} is {row[name]!r}, expected a colour such as '#1d2338'")
+        if not re.fullmatch("#[0-9A-Fa-f]{6}", str(person[name])):
+            raise ValueError(f"{name} is {person[name]!r}, expected a colour such as '#1d2338'")
     for name, (_, _, least, greatest) in NUMBERS.items():
-        if not least <= pd.to_numeric(row[name], errors="coerce") <= greatest:
-            raise ValueError(f"{name} is {row[name]!r}, expected {least} to {greatest}")
+        if not least <= pd.to_numeric(person[name], errors="coerce") <= greatest:
+            raise ValueError(f"{name} is {person[name]!r}, expected {least} to {greatest}")

@@ -7,7 +7,6 @@ import functools
 import multiprocessing
 import shutil
 import tempfile
-from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -15,10 +14,10 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from reid_lib.pedestrians.people import VIEWS, check_request, draw_person
+from reid_lib.pedestrians.people import VIEWS, draw_persons
 from reid_lib.pedestrians.rendering import render_person
 
-_BYTES_PER_PERSON = VIEWS * 16_384  # a noisy 128 x 48 PNG, rounded up
+BYTES_PER_PERSON = VIEWS * 16_384  # a noisy 128 x 48 PNG, rounded up
 
 
 def write_dataset(
@@ -31,68 +30,66 @@ def write_dataset(
     complete. The bytes depend on `persons` and `seed` alone, not on `workers`.
 
     Args:
-        folder: new, or empty; parents are made.
+        folder: new or empty; missing parents are created.
         persons: 1 to 100,000; 16 images each.
         seed: not negative.
-        progress: show a bar.
-        workers: processes that draw.
+        progress: show a progress bar.
+        workers: number of processes.
     Raises:
-        ValueError: persons, seed or workers out of range.
-        FileExistsError: `folder` is a file or holds something, or the table's place is a folder.
-        OSError: the disk is full, or too small for the set.
+        ValueError: `persons`, `seed` or `workers` is out of range.
+        FileExistsError: `folder` is a file or not empty, or `<folder>.persons.csv` is a folder.
+        OSError: the disk is full, or has less space than the set needs.
+    Example:
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     write_dataset(Path(root, "data"), persons=1, seed=0)
+        ...     len(list(Path(root, "data").iterdir()))
+        16
     """
-    check_request(persons, seed)
     if workers < 1:
         raise ValueError(f"workers is {workers}, expected 1 or more")
     folder = Path(folder).absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} is in use; name a new or an empty folder")
-    table_place = folder.with_name(folder.name + ".persons.csv")
-    if table_place.is_dir():
-        raise FileExistsError(f"{table_place} is a folder; the attributes are written there")
+    table_path = folder.with_name(folder.name + ".persons.csv")
+    if table_path.is_dir():
+        raise FileExistsError(f"{table_path} is a folder; the attributes are written there")
+    table = draw_persons(persons, seed)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    free, needed = shutil.disk_usage(folder.parent).free, persons * _BYTES_PER_PERSON
+    free, needed = shutil.disk_usage(folder.parent).free, persons * BYTES_PER_PERSON
     if free < needed:
         sizes = f"{needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free"
         raise OSError(errno.ENOSPC, sizes, str(folder))
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as aside:
-        images, table = Path(aside, "images"), Path(aside, "persons.csv")
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+        images, csv = Path(temporary, "images"), Path(temporary, "persons.csv")
         images.mkdir()
-        _write_all(images, table, persons, seed, progress, workers)
+        table.to_csv(csv, index=False)
+        _write_images(images, table, seed, progress, workers)
         if folder.exists():
             folder.rmdir()
         images.rename(folder)
-        table.replace(table_place)
+        csv.replace(table_path)
 
 
-def _write_all(images, table, persons, seed, progress, workers) -> None:
-    draw = functools.partial(_write_person, images, seed, max(3, len(str(persons))))
-    pids = range(1, persons + 1)
-    with (
-        tqdm(total=persons, unit="person", disable=not progress) as bar,
-        table.open("w", encoding="utf-8", newline="") as file,
-    ):
-
-        def note(rows: Iterable[dict]) -> None:
-            for row in rows:
-                pd.DataFrame([row]).to_csv(file, header=row["pid"] == 1, index=False)
-                bar.update()
-
-        if workers == 1:
-            note(map(draw, pids))
-            return
-        # New processes, not forks: a fork of a process with threads can hang. Blocks, since a
-        # pool asked for 100,000 persons at once would hold that many results.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            for start in range(0, persons, 32 * workers):
-                note(pool.map(draw, pids[start : start + 32 * workers]))
+def _write_images(
+    images: Path, table: pd.DataFrame, seed: int, progress: bool, workers: int
+) -> None:
+    write = functools.partial(_write_person, images, seed, max(3, len(str(len(table)))))
+    persons = table.to_dict("records")
+    bar = functools.partial(tqdm, total=len(table), unit="person", disable=not progress)
+    if workers == 1:
+        for person in bar(persons):
+            write(person)
+        return
+    # New processes, not forks: a fork of a process with threads can hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        chunk = 1 + len(table) // (100 * workers)
+        for _ in bar(pool.map(write, persons, chunksize=chunk)):
+            pass
 
 
-def _write_person(images: Path, seed: int, width: int, pid: int) -> dict:
-    row = draw_person(seed, pid)
-    for camera, views in enumerate(render_person(row, seed), start=1):
+def _write_person(images: Path, seed: int, digits: int, person: dict) -> None:
+    for camera, views in enumerate(render_person(person, seed), start=1):
         for orientation, pixels in enumerate(views, start=1):
-            name = f"{pid:0{width}d}_{camera}_{orientation}.png"
+            name = f"{person['pid']:0{digits}d}_{camera}_{orientation}.png"
             Image.fromarray(pixels).save(images / name, compress_level=6)
-    return row
