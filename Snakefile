@@ -80,7 +80,7 @@ rule all:
 rule resolve:
     input:
         code("config", "dataset", "model"),
-        sorted(str(path) for path in HERE.glob("reid_lib/pedestrians/*.py")),
+        sorted(str(path) for path in HERE.glob("reid_lib/pedestrians/*.*")),
     output:
         f"{RESULTS}/configs.json",
     params:

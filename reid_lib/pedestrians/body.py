@@ -4,8 +4,6 @@ Body frame: x to the person's left, y up, z forward, in units of the person's he
 the upright body count from the hip joints.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -14,57 +12,12 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter1d
 
-from reid_lib.pedestrians.people import VIEWS
+from reid_lib.pedestrians.people import TABLES, VIEWS
 
 OVERSAMPLE = 2  # cells of the depth buffer per pixel, each way
+SAMPLES = 3  # per pixel of a tube's surface, each way: one and a half per cell
 UPPER_ARM, FOREARM = 0.155, 0.150
-# fmt: off
-# Sections of the tubes, in thousandths. Upright ones: height, half width, half depth, distance in
-# front of the axis (a hip bag's height counts from its lower edge). Limbs: share of the length,
-# half width, half depth (as the width where it is missing).
-SECTIONS = {
-    "man": [(-90, 93, 70, -4), (-20, 93, 72, -6), (60, 88, 60, 0), (130, 94, 64, 2),
-        (200, 102, 68, 3), (245, 106, 64, 0), (270, 100, 55, -4), (288, 83, 47, -6),
-        (303, 62, 41, -6), (318, 44, 36, -5), (345, 30, 31, 2)],
-    "woman": [(-90, 98, 72, -6), (-20, 98, 73, -8), (60, 77, 56, 0), (130, 83, 60, 2),
-        (200, 91, 74, 8), (245, 96, 62, 1), (270, 90, 52, -4), (288, 75, 45, -6), (303, 55, 39, -6),
-        (318, 40, 34, -5), (345, 27, 29, 2)],
-    "neck": [(300, 34, 36, -2), (340, 30, 33, 4), (400, 30, 34, 12)],
-    "head": [(350, 4, 6, 30), (353, 18, 22, 28), (365, 30, 40, 22), (385, 39, 50, 16),
-        (410, 44, 55, 12), (435, 44, 56, 10), (455, 39, 50, 8), (470, 28, 36, 6), (478, 14, 18, 4),
-        (481, 1, 1, 4)],
-    "collar": [(300, 62, 48, -5), (318, 47, 45, -3), (338, 38, 43, 0)],
-    "hood": [(235, 20, 10, -62), (250, 50, 22, -64), (285, 66, 36, -56), (320, 58, 36, -42),
-        (345, 40, 22, -36), (350, 10, 6, -36)],
-    "short": [(385, 41, 53, 10), (360, 35, 43, 6)],
-    "bob": [(385, 53, 60, 4), (350, 54, 56, -4), (330, 50, 50, -6)],
-    "long": [(385, 51, 59, 3), (350, 53, 55, -6), (320, 60, 51, -16), (270, 68, 42, -40),
-        (180, 50, 30, -60)],
-    "tied": [(385, 40, 52, 10), (360, 34, 42, 6)],
-    "ponytail": [(270, 10, 10, -74), (300, 19, 17, -74), (340, 23, 21, -70), (400, 19, 20, -66),
-        (430, 12, 12, -55)],
-    "bun": [(430, 2, 2, -46), (438, 21, 21, -46), (458, 27, 27, -44), (478, 21, 21, -40),
-        (487, 2, 2, -40)],
-    "backpack": [(30, 50, 12, 0), (40, 82, 40, 0), (120, 88, 50, -4), (220, 84, 44, 0),
-        (285, 66, 30, 6), (302, 20, 10, 10)],
-    "hip bag": [(0, 16, 40, 0), (12, 27, 74, 0), (60, 26, 76, 0), (110, 22, 70, 0),
-        (120, 8, 50, 0)],
-    "leg": [(0, 50), (250, 45), (460, 32), (540, 30), (660, 32), (950, 19), (1000, 19)],
-    "arm": [(0, 26), (100, 34), (200, 34), (350, 30), (580, 24), (680, 25), (970, 16), (1000, 16)],
-    "hand": [(0, 12, 15), (350, 14, 23), (800, 12, 17), (1000, 3, 4)],
-    "shoe": [(0, 4, 6), (60, 18, 22), (300, 22, 27), (650, 26, 20), (920, 19, 14), (1000, 3, 4)],
-    "hand bag": [(0, 4, 12), (200, 8, 26), (340, 24, 60), (700, 34, 72), (950, 30, 64),
-        (1000, 5, 20)],
-}
-SECTIONS = {name: np.array(rows) / 1000 for name, rows in SECTIONS.items()}
-# How far the upper garment stands off the body, and the height of its lower edge.
-EASE = {"tee": 0.008, "shirt": 0.010, "jumper": 0.011, "hoodie": 0.014, "jacket": 0.014,
-         "puffer": 0.024, "coat": 0.014, "dress": 0.004}
-HEM = {"tee": -0.045, "shirt": -0.055, "jumper": -0.040, "hoodie": -0.045, "jacket": -0.05,
-        "puffer": -0.06, "coat": -0.08, "dress": -0.02}
-LEG_EASE = {"trousers": (0.007, 0.012), "wide": (0.010, 0.024), "slim": (0.002, 0.004),
-             "shorts": (0.0, 0.0), "skirt": (0.0, 0.0)}  # at the hip, at the ankle
-# fmt: on
+SECTIONS = {name: np.array(rows) / 1000 for name, rows in TABLES["sections"].items()}
 
 
 class Part(NamedTuple):
@@ -195,17 +148,12 @@ def _even(sections: Sequence, low: float, high: float, length: float, count: int
     return np.interp(np.linspace(0, so_far[-1], count), so_far, fine)
 
 
-def _samples(pixels: float) -> int:
-    """How many samples cover this many pixels: one and a half per cell of the depth buffer."""
-    return round(1.5 * OVERSAMPLE * pixels)
-
-
 def _limb(kind, joints, shares, sections, long, wide, smooth=0.04, power=2.0) -> Part:
     """A tube along joints (views, k, 3) at `shares` of its length, bent as hinges bend.
 
     It is `long` pixels long and `wide` pixels around.
     """
-    nv = _samples(long)
+    nv = SAMPLES * long
     length = np.linalg.norm(np.diff(joints, axis=1), axis=-1).sum(1).mean()
     t = _even(sections, 0, 1, length, nv)
     weights = np.stack([np.interp(t, shares, row) for row in np.eye(len(shares))], axis=1)
@@ -217,23 +165,23 @@ def _limb(kind, joints, shares, sections, long, wide, smooth=0.04, power=2.0) ->
     half, *deep = _interpolate(sections, t)
     side *= (half / (np.linalg.norm(side, axis=-1) + 1e-9))[..., None]
     front *= ((deep[0] if deep else half) / (np.linalg.norm(front, axis=-1) + 1e-9))[..., None]
-    return Part(kind, centre, side, front, _ring(_samples(wide), power), t, half)
+    return Part(kind, centre, side, front, _ring(SAMPLES * wide, power), t, half)
 
 
 def _column(kind, pose, sections, span, long, wide, power=2.3, turn=None) -> Part:
     """An upright tube fixed to the torso between two heights; sizes as in `_limb`."""
-    y = _even(sections, *span, span[1] - span[0], _samples(long))
+    y = _even(sections, *span, span[1] - span[0], SAMPLES * long)
     half, deep, ahead = _interpolate(sections, y)
     frame = pose.pelvis, pose.lean, pose.twist if turn is None else turn
     place = functools.partial(_on_torso, *(joint[:, None] for joint in frame))
     centre = place(0.0, y, ahead)
     side, front = place(half, y, ahead) - centre, place(0.0, y, ahead + deep) - centre
-    return Part(kind, centre, side, front, _ring(_samples(wide), power), y, half)
+    return Part(kind, centre, side, front, _ring(SAMPLES * wide, power), y, half)
 
 
 def _ease(person: Mapping) -> float:
     """How far the upper garment stands off the body."""
-    return EASE[person["top"]] * person["fit"]
+    return TABLES["ease"][person["top"]] * person["fit"]
 
 
 def dressed_body(person: Mapping, pose: Pose) -> list[Part]:
@@ -252,7 +200,7 @@ def _trunk(person, pose, figure) -> list[Part]:
     ease, top = _ease(person), person["top"]
     # Cloth hangs from the shoulders: it stands off less there, and more lower down.
     off = ease * np.interp(figure[:, 0], [-0.09, 0.2, 0.26, 0.3], [1.3, 1, 0.7, 0.25])
-    hem = max(-0.09, HEM[top] * person["length"])
+    hem = max(-0.09, TABLES["hem"][top] * person["length"])
     loose = figure + off[:, None] * (0, 1, 1, 0)
     torso = _column("torso", pose, loose, (hem, 0.345), 44, 72, 2.5)
     if top == "puffer":
@@ -285,7 +233,7 @@ def _head(person, pose) -> list[Part]:
     thick = {"short": 0.008, "bob": 0.012, "long": 0.011}.get(style, 0.006)
     cap = np.add(skull[skull[:, 0] > 0.40], (0.5 * thick, thick, thick, -0.003))
     cap[-1, 1:3] = 0.001
-    hanging = SECTIONS["tied" if style in ("ponytail", "bun") else style]
+    hanging = SECTIONS[("tied" if style in ("ponytail", "bun") else style) + "_hair"]
     low, high = hanging[-1, 0], cap[-1, 0]
     long = round(155 * (high - low)) + 8
     hair = _column("hair", pose, np.vstack([cap, hanging]), (low, high), long, 38, turn=turn)
@@ -303,7 +251,7 @@ def _head(person, pose) -> list[Part]:
 def _legs(person, pose, broad) -> list[Part]:
     """Legs, shorts and shoes."""
     parts = []
-    high, low = LEG_EASE[person["lower"]]
+    high, low = TABLES["leg_ease"][person["lower"]]
     share, half = SECTIONS["leg"].T
     ease = high + (low - high) * share
     sections = np.stack([share, half * broad + ease, 1.06 * half * broad + ease], axis=1)
@@ -349,7 +297,7 @@ def _tails(person, pose, hip) -> Part:
     """A skirt, or a coat or dress below the waist: wide enough for the step inside it."""
     coat = person["top"] == "coat"
     hem, start = (-0.20 if coat else -0.17) * person["length"], -0.06 if coat else 0.045
-    y = np.linspace(hem, start, _samples(26))
+    y = np.linspace(hem, start, SAMPLES * 26)
     share = np.clip(y / hem, 0, 1)
     knee_z = [leg[:, 1, 2, None] * hem / -0.242 for leg in pose.legs]
     apart, middle = np.abs(knee_z[0] - knee_z[1]) / 2, (knee_z[0] + knee_z[1]) / 2
@@ -360,7 +308,7 @@ def _tails(person, pose, hip) -> Part:
     middle = 0.8 * middle * share - 0.004
     centre = place(0.0, y, middle)
     side, front = place(half, y, middle) - centre, place(0.0, y, middle + deep) - centre
-    tails = Part("tails", centre, side, front, _ring(_samples(74), 2.2), y, half)
+    tails = Part("tails", centre, side, front, _ring(SAMPLES * 74, 2.2), y, half)
     angle = tails.angles
     swell = 1 + 0.04 * share[:, None] * np.sin(9 * angle + 2 * np.sin(2 * angle))
     gap = 0.45 + 0.25 * share[:, None] if coat and person["front"] == "open" else -1.0
@@ -375,12 +323,12 @@ def _bag(person, pose, hip, back) -> list[Part]:
         return [_column("bag", pose, box, (0.03, 0.302), 38, 60, 3.5)]
     if kind in ("shoulder", "crossbody"):
         low, away = (-0.10, hip + 0.030) if kind == "crossbody" else (-0.02, hip + 0.055)
-        box = np.add(SECTIONS["hip bag"], (low, 0, 0, 0))
+        box = np.add(SECTIONS["hip_bag"], (low, 0, 0, 0))
         bag = _column("bag", pose, box, (low, low + 0.12), 24, 46, 3.5)
         return [bag._replace(centre=bag.centre + _vector(away if left else -away, 0.0, -0.02))]
     if kind == "carried":
         elbow, wrist = pose.arms[0 if left else 1][:, 2:].swapaxes(0, 1)
         grip = wrist + 0.3 * (wrist - elbow)
         ends = np.stack([grip, grip - np.array([0, 0.17, 0], dtype=np.float32)], 1)
-        return [_limb("bag", ends, [0, 1], SECTIONS["hand bag"], 28, 42, 0.01, 3.0)]
+        return [_limb("bag", ends, [0, 1], SECTIONS["hand_bag"], 28, 42, 0.01, 3.0)]
     return []

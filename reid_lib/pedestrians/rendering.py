@@ -5,30 +5,16 @@ keeps the nearest sample of each cell; clothing and light are computed for those
 Camera frame: x right, y up, z away from the camera.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from scipy.ndimage import uniform_filter
 
+from reid_lib.pedestrians import people
 from reid_lib.pedestrians.body import OVERSAMPLE, Part, draw_pose, dressed_body
 from reid_lib.pedestrians.clothes import paint, wave_slopes
-from reid_lib.pedestrians.people import (
-    ATTRIBUTES,
-    COLOURS,
-    HEIGHT,
-    NATURAL,
-    NUMBERS,
-    ORIENTATIONS,
-    VIEWS,
-    WIDTH,
-    as_worn,
-    check_person,
-    check_seed,
-    vary_colour,
-)
+from reid_lib.pedestrians.people import HEIGHT, ORIENTATIONS, VIEWS, WIDTH
 from reid_lib.pedestrians.scenes import CAMERAS, draw_place, expose, ground_light
 
 LINES, COLUMNS = HEIGHT * OVERSAMPLE, WIDTH * OVERSAMPLE  # of the depth buffer
@@ -74,38 +60,34 @@ def render_person(person: Mapping, seed: int) -> np.ndarray:
         >>> render_person(draw_persons(1, seed=0).iloc[0], seed=0).shape
         (2, 8, 128, 48, 3)
     """
-    check_seed(seed)
-    check_person(person)
+    people.check_seed(seed)
+    people.check_person(person)
     rng = np.random.default_rng([seed, int(person["pid"]), 1])
-    person = as_worn({name: person[name] for name in ATTRIBUTES})
-    person |= {name: float(person[name]) for name in NUMBERS}
+    person = people.as_worn(person)
     parts = dressed_body(person, draw_pose(person, rng))
     placed = _project(parts, rng)
     place = np.concatenate(placed, axis=2)
     scale, offset = _frame(place, rng)
     samples = _visible_samples(parts, place, scale, offset)
     colour, cover = _shade(parts, person, place, samples, rng)
-    feet = np.stack(
-        [
-            (xyz[:2].mean(2).T * scale + offset) / OVERSAMPLE
-            for part, xyz in zip(parts, placed, strict=True)
-            if part.kind == "foot"
-        ]
-    )
+    feet = [
+        xyz[:2].mean(2).T for part, xyz in zip(parts, placed, strict=True) if part.kind == "foot"
+    ]
+    feet = np.stack([(foot * scale + offset) / OVERSAMPLE for foot in feet])
     # The hour at which the person walked past a camera colours its eight images alike.
-    hours = [np.exp(rng.normal(0, camera.spread) + rng.normal(0, 0.07, 3)) for camera in CAMERAS]
+    hours = [np.exp(rng.normal(0, s) + rng.normal(0, 0.07, 3)) for s in CAMERAS["spread"]]
     images = np.empty((VIEWS, HEIGHT, WIDTH, 3), dtype=np.uint8)
     for view in range(VIEWS):
         camera = view // ORIENTATIONS
         scene = draw_place(camera, rng) * ground_light(feet[:, view], rng)[..., None]
         scene = scene * (1 - cover[view, ..., None]) + colour[view]
-        images[view] = expose(scene * hours[camera], CAMERAS[camera], rng)
-    return images.reshape(len(CAMERAS), ORIENTATIONS, HEIGHT, WIDTH, 3)
+        images[view] = expose(scene * hours[camera], camera, rng)
+    return images.reshape(2, ORIENTATIONS, HEIGHT, WIDTH, 3)
 
 
 def _per_view(name: str) -> np.ndarray:
     """One property of the camera of each view, (views, ...)."""
-    return np.repeat([getattr(camera, name) for camera in CAMERAS], ORIENTATIONS, axis=0)
+    return np.repeat(CAMERAS[name], ORIENTATIONS, axis=0)
 
 
 def _project(parts: list[Part], rng: np.random.Generator) -> list[np.ndarray]:
@@ -266,14 +248,9 @@ def ambient_occlusion(depth: np.ndarray, samples: Samples) -> np.ndarray:
 def _paint_parts(parts, person, samples, rng) -> np.ndarray:
     """Colours as each camera's sensor sees them, (n, 3) in 0 to 1, before the light."""
     albedo = np.empty((len(samples.index), 3), dtype=np.float32)
-    for camera in range(len(CAMERAS)):
-        # Two sensors see one dye differently, each dye in its own way; skin and hair hardly.
-        spread = {name: (0.08, 0.01) if name in NATURAL else (0.22, 0.016) for name in COLOURS}
-        seen = {name: vary_colour(person[name], *spread[name], rng) for name in COLOURS}
+    for camera in (0, 1):
+        seen = people.as_sensed(person, rng)
         for number, part in enumerate(parts):
-            chosen = np.flatnonzero(
-                (samples.part == number) & (samples.view // ORIENTATIONS == camera)
-            )
-            place = samples.t[chosen], samples.u[chosen], samples.x[chosen]
-            albedo[chosen] = paint(part.kind, person | seen, *place)
+            here = (samples.part == number) & (samples.view // ORIENTATIONS == camera)
+            albedo[here] = paint(part.kind, seen, samples.t[here], samples.u[here], samples.x[here])
     return albedo

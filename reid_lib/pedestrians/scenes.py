@@ -3,51 +3,16 @@
 Scenes are (128, 48, 3) images; the places vary from image to image.
 """
 
-from __future__ import annotations
-
 import io
-from typing import NamedTuple
+from types import SimpleNamespace
 
 import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-from reid_lib.pedestrians.people import HAIR, HEIGHT, LOWER, OUTER, WIDTH, choose, rgb
+from reid_lib.pedestrians.people import COLOURS, HEIGHT, TABLES, WIDTH, choose, rgb
 
-
-class Camera(NamedTuple):
-    """Where a camera stands, the light there, and how its sensor responds."""
-
-    elevation: float  # degrees above the horizon
-    distance: float  # in heights of a person
-    light: tuple[float, float, float]  # direction towards the sun
-    sun: float
-    sky: float
-    exposure: float
-    spread: float  # standard deviation of the log exposure from hour to hour
-    contrast: float
-    saturation: float
-    mix: tuple[tuple[float, float, float], ...]  # rows: sensor's R, G, B; columns: the scene's
-    haze: tuple[float, float, float]
-    blur: float  # in pixels
-    sharpen: float
-    noise: float
-    quality: tuple[int, int]  # of the JPEG compression
-
-
-# fmt: off
-CAMERAS = (
-    Camera(elevation=12, distance=4.5, light=(-0.45, 0.75, -0.50), sun=0.70, sky=0.66,
-            exposure=1.12, spread=0.18, contrast=0.80, saturation=1.15,
-            mix=((0.97, 0.0, 0.02), (0.0, 0.98, 0.0), (0.0, 0.06, 0.99)), haze=(0.01, 0.0, 0.03),
-            blur=0.48, sharpen=1.3, noise=0.012, quality=(65, 92)),
-    Camera(elevation=20, distance=8.0, light=(0.35, 0.88, -0.30), sun=0.60, sky=0.90,
-            exposure=2.1, spread=0.34, contrast=0.10, saturation=0.95,
-            mix=((0.80, 0.0, 0.20), (0.03, 0.85, 0.08), (0.0, 0.06, 0.99)),
-            haze=(0.035, 0.02, 0.07), blur=0.58, sharpen=1.4, noise=0.008, quality=(60, 90)),
-)
-# fmt: on
-
+CAMERAS = TABLES["cameras"]  # property -> one value per camera
 Y, X = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
 
 
@@ -165,8 +130,9 @@ def _add_passer_by(scene: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     for low, high, off, half in pieces:
         across = np.abs(x - off * (0.5 - np.clip(y, 0, 0.5)) * 2) / half
         along = np.abs(2 * y - low - high) / (high - low)
-        shade = rgb(choose(rng, LOWER if high < 0.6 else OUTER if high < 0.9 else HAIR))
-        scene = _mix(scene, 0.1 + 0.8 * shade, 3 * (1 - across**3 - along**3))
+        name = "lower_colour" if high < 0.6 else "top_colour" if high < 0.9 else "hair_colour"
+        shade = 0.1 + 0.8 * rgb(choose(rng, COLOURS[name]))
+        scene = _mix(scene, shade, 3 * (1 - across**3 - along**3))
     return scene
 
 
@@ -179,8 +145,9 @@ def ground_light(feet: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return light
 
 
-def expose(scene: np.ndarray, camera: Camera, rng: np.random.Generator) -> np.ndarray:
+def expose(scene: np.ndarray, which: int, rng: np.random.Generator) -> np.ndarray:
     """Photograph a scene in linear light with noise and JPEG artefacts: (128, 48, 3) uint8."""
+    camera = SimpleNamespace(**{name: pair[which] for name, pair in CAMERAS.items()})
     blur = camera.blur * rng.uniform(0.75, 1.35)
     scene = gaussian_filter(scene, (blur, blur, 0))
     if rng.random() < 0.2:  # motion blur

@@ -1,7 +1,5 @@
 """A drawn data set on disk, in PKU-ReID's layout."""
 
-from __future__ import annotations
-
 import errno
 import functools
 import multiprocessing
