@@ -336,7 +336,7 @@ def test_a_run_of_other_values_is_not_reused_for_a_table(preset_file, tmp_path):
 
 
 def test_the_embedded_data_are_drawn_once(tmp_path, monkeypatch):
-    from reid_lib import synthetic
+    from reid_lib import pedestrians
 
     drawn = []
 
@@ -344,7 +344,7 @@ def test_the_embedded_data_are_drawn_once(tmp_path, monkeypatch):
         drawn.append((persons, seed))
         write_images(folder, persons)
 
-    monkeypatch.setattr(synthetic, "write_dataset", draw)
+    monkeypatch.setattr(pedestrians, "write_dataset", draw)
     preset = load_preset("smoke")
     for _ in range(2):
         folder = training.data_folder(preset, tmp_path)

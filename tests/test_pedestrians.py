@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -12,10 +13,28 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from reid_lib import synthetic
-from reid_lib.synthetic import ATTRIBUTES, draw_persons, render_person, write_dataset
+from reid_lib import pedestrians
+from reid_lib.cli import main
+from reid_lib.config import load_preset
+from reid_lib.engine.prepare import data_folder
+from reid_lib.pedestrians import (
+    ATTRIBUTES,
+    draw_persons,
+    people,
+    render_person,
+    write_dataset,
+    writing,
+)
 
 BACK, FRONT, RIGHTWARD, LEFTWARD = 2, 6, 0, 4  # orientations 3, 7, 1, 5
+# Drawing version -> digests of its pixels. NumPy rounds float32 functions differently with AVX-512
+# (first digest) and without it.
+DRAWINGS = {
+    "1": (
+        "dd042b8543429b1baa00a0df18eb44c9041fd28430e3ff1c3bb103b1696ae36a",
+        "f5a9ac04d0785f3a5c1886d4ae52d736fbd5f123d1e3c24f90ff6ecbeabc980d",
+    )
+}
 
 
 def _difference(one: np.ndarray, other: np.ndarray) -> float:
@@ -40,9 +59,38 @@ def _digest(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("synthetic") / "two"
+    folder = tmp_path_factory.mktemp("pedestrians") / "two"
     write_dataset(folder, persons=2, seed=5)
     return folder
+
+
+@pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64"),
+    reason="pinned for the floating-point functions of Linux on x86-64",
+)
+def test_the_pixels_are_those_of_the_drawing_version(tmp_path):
+    """`reid synth --persons 5 --seed 3` gives names and decoded pixels of the pinned SHA-256.
+
+    Data folders are named by `DRAWING_VERSION`. Whoever changes a pixel must raise the version and
+    pin the new digests under it; otherwise runs would read images drawn by older code as new ones.
+    """
+    assert main(["synth", str(tmp_path / "set"), "--persons", "5", "--seed", "3"]) == 0
+    digest = hashlib.sha256()
+    for path in sorted((tmp_path / "set").iterdir()):
+        with Image.open(path) as image:
+            digest.update(path.name.encode() + np.asarray(image).tobytes())
+    assert digest.hexdigest() in DRAWINGS[pedestrians.DRAWING_VERSION]
+
+
+def test_the_data_folder_is_named_by_the_drawing_version(tmp_path, monkeypatch):
+    monkeypatch.setattr(pedestrians, "write_dataset", lambda folder, *args, **more: folder.mkdir())
+    preset = load_preset("smoke")
+    folders = [data_folder(preset, tmp_path)]
+    monkeypatch.setattr(pedestrians, "DRAWING_VERSION", "next")
+    folders.append(data_folder(preset, tmp_path))
+    data = preset.data
+    expected = [f"embedded-{data.persons}-{data.seed}-v{v}" for v in (list(DRAWINGS)[-1], "next")]
+    assert [folder.name for folder in folders] == expected
 
 
 def test_a_shorter_set_is_a_prefix_of_a_longer_one():
@@ -52,7 +100,7 @@ def test_a_shorter_set_is_a_prefix_of_a_longer_one():
 def test_one_person_is_drawn_alike_alone_and_in_the_set():
     table = draw_persons(60, seed=3)
     for pid in table.pid:
-        assert synthetic._person(3, pid) == table.iloc[pid - 1].to_dict()
+        assert people.draw_person(3, pid) == table.iloc[pid - 1].to_dict()
 
 
 def test_another_seed_draws_other_persons():
@@ -72,10 +120,10 @@ def test_near_twins_differ_in_exactly_one_attribute():
 
 def test_clothing_follows_what_people_wear():
     table = draw_persons(1000, seed=0)
-    dark = table.lower_colour.map(lambda c: synthetic._rgb(c).mean() < 0.3)
+    dark = table.lower_colour.map(lambda c: people.rgb(c).mean() < 0.3)
     assert 0.6 < dark.mean() < 0.95
     assert (table[table.figure == "man"].lower != "skirt").all()
-    for name, values in synthetic._CHOICES.items():
+    for name, values in people.CHOICES.items():
         assert set(table[name]) == set(values)
 
 
@@ -179,7 +227,7 @@ def test_the_table_beside_the_folder_holds_the_attributes(dataset):
 def test_the_same_seed_gives_the_same_bytes_in_other_processes(dataset, tmp_path):
     write_dataset(tmp_path / "pool", persons=2, seed=5, workers=2)
     script = (
-        "import sys; from pathlib import Path; from reid_lib.synthetic import write_dataset;"
+        "import sys; from pathlib import Path; from reid_lib.pedestrians import write_dataset;"
         "write_dataset(Path(sys.argv[1]), 2, 5)"
     )
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "3")
@@ -250,7 +298,7 @@ def test_a_failure_half_way_leaves_nothing(tmp_path, monkeypatch):
 
 def test_a_disk_too_small_is_refused_before_work(tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(synthetic.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(writing.shutil, "disk_usage", lambda path: usage)
     with pytest.raises(OSError, match="MB needed"):
         write_dataset(tmp_path / "set", 1, seed=0)
     assert list(tmp_path.iterdir()) == []
