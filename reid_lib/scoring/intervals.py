@@ -92,7 +92,7 @@ def paired_test(
     Raises:
         ValueError: the frames hold different queries, or as `bootstrap`.
     Source:
-        Good: Permutation, Parametric and Bootstrap Tests of Hypotheses, 2005, chapter 3.
+        Fisher: The Design of Experiments, 1935 (randomisation of paired differences).
     Example:
         >>> a = pd.DataFrame({"pid": range(20), "AP": 0.5})
         >>> test = paired_test(a, a.assign(AP=0.75)).loc["AP"]

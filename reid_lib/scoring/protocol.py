@@ -68,13 +68,8 @@ class Protocol:
     Example:
         >>> Protocol(ranks=(1, 5), ap="market").ap
         'market'
-        >>> print(Protocol())
-        rank-k: any match of the person among the first k, k = 1, 5, 10, 20; AP: plain sum
-        gallery: images of all cameras that it holds; junk, out of the ranking: same person and \
-same camera; person ids -1
-        ties within 5e-07 of the mean squared distance: expectation over random order (rank-k, \
-plain AP), worst order (the rest)
-        query without a match: an error
+        >>> print(str(Protocol(unmatched="drop")).splitlines()[-1])
+        query without a match: left out of every score
     """
 
     ranks: tuple[int, ...] = (1, 5, 10, 20)

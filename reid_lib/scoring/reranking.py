@@ -100,7 +100,7 @@ def _neighbours(codes: Tensor, k: int, distances: Tensor) -> tuple[np.ndarray, T
     Also writes d of queries to gallery into `distances`, to save a second pass.
     """
     images, queries = len(codes), len(distances)
-    k, following = min(k, images), min(k + 1, images)
+    k = min(k, images)
     # About the mean the product's rounding costs least.
     step = max(_STEPS // codes.shape[1], 1)
     mean = sum(part.double().sum(0) for part in codes.split(step)) / images
@@ -119,18 +119,28 @@ def _neighbours(codes: Tensor, k: int, distances: Tensor) -> tuple[np.ndarray, T
         d = (sq[:few, queries:] / farthest_sq[rows[:few], None]).square_()
         distances[start : start + few] = d
 
-        near_sq, near = sq.topk(following, largest=False)
-        nearest[start : start + len(rows)] = near[:, :k].cpu().numpy()
-        # Where the product's rounding, less than half of this margin, may have changed the order,
-        # all that is as near is ordered by differences.
-        margin = 32 * torch.finfo(sq.dtype).eps * (codes_sq[rows] + near_sq[:, k - 1])
-        doubtful = (near_sq.diff(dim=1) <= margin[:, None]).any(1)
-        reach = near_sq[:, k - 1] + margin
-        for row in torch.nonzero(doubtful).flatten().tolist():
-            close = torch.nonzero(sq[row] <= reach[row]).T  # ascending, and equals stay so
-            order = _sq_pairs(codes, rows[row : row + 1], close)[0].sort(stable=True).indices[:k]
-            nearest[start + row] = close[0, order].cpu().numpy()
+        nearest[start : start + len(rows)] = _nearest_in_rows(codes, codes_sq, rows, sq, k)
     return nearest, farthest_sq
+
+
+def _nearest_in_rows(
+    codes: Tensor, codes_sq: Tensor, rows: Tensor, sq: Tensor, k: int
+) -> np.ndarray:
+    """(R, k) each row's k nearest images, from their (R, N) squared distances.
+
+    Where the product's rounding, less than half of the margin, may have changed the order, all
+    images within reach are ordered by distances from differences.
+    """
+    near_sq, near = sq.topk(min(k + 1, len(codes)), largest=False)
+    nearest = near[:, :k].cpu().numpy()
+    margin = 32 * torch.finfo(sq.dtype).eps * (codes_sq[rows] + near_sq[:, k - 1])
+    doubtful = (near_sq.diff(dim=1) <= margin[:, None]).any(1)
+    reach = near_sq[:, k - 1] + margin
+    for row in torch.nonzero(doubtful).flatten().tolist():
+        close = torch.nonzero(sq[row] <= reach[row]).T  # ascending, and ties stay so
+        order = _sq_pairs(codes, rows[row : row + 1], close)[0].sort(stable=True).indices[:k]
+        nearest[row] = close[0, order].cpu().numpy()
+    return nearest
 
 
 def _sq_pairs(codes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:

@@ -7,6 +7,8 @@ in a random order, uniform in [0, 1], is before the match's own place u: the coi
 a_p + u tied_p, and the mean over u, of a polynomial, is exact by Gauss-Legendre quadrature.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from reid_lib.scoring import blocks
@@ -22,17 +24,13 @@ def score_single_shot(
 ) -> dict[str, np.ndarray]:
     """Each score of each query that has a match."""
     gallery = _Gallery(codes, ids, protocol)
-    bounds = np.cumsum(np.append(0, found.matches))
+    ends = np.cumsum(np.append(0, found.matches))
+    of = [slice(*both) for both in pairwise(ends)]  # each query's matches
     matched = np.flatnonzero(found.matches)
     sections = -(-len(found.query) * (len(gallery.starts) + 1) // blocks.BLOCK) or 1
     parts = []
     for batch in (batch for batch in np.array_split(matched, sections) if len(batch)):
-        chances = [
-            gallery.chances(
-                i, found.low[bounds[i] : bounds[i + 1]], found.high[bounds[i] : bounds[i + 1]]
-            )
-            for i in batch
-        ]
+        chances = [gallery.chances(i, found.low[of[i]], found.high[of[i]]) for i in batch]
         nearer, reached = map(np.concatenate, zip(*chances, strict=True))
         count = found.matches[batch]
         first = np.cumsum(count) - count
