@@ -1,6 +1,7 @@
 """What must not change a score, ties, precomputed distances, and how other projects count."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -342,3 +343,9 @@ def test_torchreids_cuhk03_draws_approach_the_exact_single_shot_cmc():
     assert exact.rank[5] == pytest.approx(np.mean(np.array(places) <= 5), abs=0.01)
     assert exact.mAP == pytest.approx(np.mean(1 / np.array(places)), abs=0.01)
     assert abs(exact.mAP - evaluate(*args).mAP) > 0.05
+
+
+def test_the_counting_does_not_import_its_public_face():
+    for path in sorted(Path(blocks.__file__).parent.glob("*.py")):
+        imports = [line for line in path.read_text("utf-8").splitlines() if "import" in line]
+        assert not any("reid_lib.metrics" in line for line in imports), path.name
