@@ -6,14 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from reid_lib.pedestrians.people import rgb
-
-BASE_COLOUR = {  # of each kind of part; the others have the top's colour
-    **dict.fromkeys(("neck", "head", "hand"), "skin"),
-    **dict.fromkeys(("hair", "tail"), "hair_colour"),
-    **dict.fromkeys(("hips", "leg", "short", "tails"), "lower_colour"),
-    **{"foot": "shoe_colour", "bag": "bag_colour"},
-}
+from reid_lib.pedestrians.people import TABLES, rgb
 
 
 @functools.cache
@@ -57,7 +50,7 @@ def paint(kind: str, person: Mapping, t: np.ndarray, u: np.ndarray, x: np.ndarra
     Returns:
         (n, 3) float32 in 0 to 1.
     """
-    base = BASE_COLOUR.get(kind, "top_colour")
+    base = TABLES["base_colour"].get(kind, "top_colour")
     if base == "lower_colour" and person["top"] == "dress":
         base = "top_colour"
     colour = np.tile(rgb(person[base]), (len(t), 1))

@@ -106,7 +106,9 @@ def _project(parts: list[Part], rng: np.random.Generator) -> list[np.ndarray]:
     placed = []
     for part in parts:
         across, ahead = (np.asarray(part.swell * r, dtype=np.float32) for r in part.ring.T)
-        xyz = turn(part.side) * across + turn(part.front) * ahead + turn(part.centre)
+        xyz = turn(part.side) * across
+        xyz += turn(part.front) * ahead
+        xyz += turn(part.centre)
         xyz = xyz.reshape(3, VIEWS, -1)
         xyz[:2] *= far[:, None] / (far[:, None] + xyz[2])
         placed.append(xyz)
@@ -134,7 +136,7 @@ def _visible_samples(parts, place, scale, offset) -> Samples:
     kept = np.flatnonzero(np.concatenate(keep))
     buffer = np.full((VIEWS, LINES * COLUMNS), EMPTY)
     for view in range(VIEWS):
-        x, y, z = place[:, view, kept]
+        x, y, z = place[:, view] if len(kept) == place.shape[2] else place[:, view, kept]
         column = (x * scale[view, 0] + offset[view, 0]).astype(np.int32)
         line = (y * scale[view, 1] + offset[view, 1]).astype(np.int32)
         inside = (column >= 0) & (column < COLUMNS) & (line >= 0) & (line < LINES)
@@ -240,9 +242,10 @@ def ambient_occlusion(depth: np.ndarray, samples: Samples) -> np.ndarray:
 def _paint_parts(parts, person, samples, rng) -> np.ndarray:
     """Colours as each camera's sensor sees them, (n, 3) in 0 to 1, before the light."""
     albedo = np.empty((len(samples.index), 3), dtype=np.float32)
+    sensor = samples.view // ORIENTATIONS
     for camera in (0, 1):
         seen = people.as_sensed(person, rng)
         for number, part in enumerate(parts):
-            here = (samples.part == number) & (samples.view // ORIENTATIONS == camera)
+            here = np.flatnonzero((samples.part == number) & (sensor == camera))
             albedo[here] = paint(part.kind, seen, samples.t[here], samples.u[here], samples.x[here])
     return albedo
