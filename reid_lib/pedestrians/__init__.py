@@ -2,7 +2,7 @@
 
 `people` draws each person's attributes, `body` poses the body as tubes, `clothes` colours them,
 `rendering` projects and lights them, `scenes` holds the cameras and the places, and `writing`
-leaves the images on disk.
+saves the images. `tables.yaml` holds what people wear, the shapes of bodies and the cameras.
 """
 
 from reid_lib.pedestrians.people import ATTRIBUTES, draw_persons

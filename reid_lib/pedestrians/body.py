@@ -58,10 +58,8 @@ def draw_pose(person: Mapping, rng: np.random.Generator) -> Pose:
     stride = person["stride"] * rng.uniform(0.75, 1.15, VIEWS)
     stride *= np.where(rng.random(VIEWS) < 0.08, 0.3, 1)  # some stand, or nearly
     lean = rng.normal(0.04, 0.03, VIEWS)
-    legs, pitches, lowest = zip(
-        *(_leg_joints(side, phase + shift, stride) for side, shift in ((1, 0.0), (-1, np.pi))),
-        strict=True,
-    )
+    legs = _leg_joints(1, phase, stride), _leg_joints(-1, phase + np.pi, stride)
+    legs, pitches, lowest = zip(*legs, strict=True)
     pelvis = _vector(np.zeros(VIEWS), -np.minimum(*lowest), 0.0)
     twist = 0.14 * stride * np.cos(phase)  # the shoulders turn against the legs
     place = functools.partial(_on_torso, pelvis, lean, twist)

@@ -1,18 +1,12 @@
 """Colours of skin, hair and clothing, with their patterns, and the waves of cloth."""
 
 import functools
+from collections.abc import Mapping
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from reid_lib.pedestrians.people import rgb
-
-BASE_COLOUR = {  # of each kind of part; the others have the top's colour
-    **dict.fromkeys(("neck", "head", "hand"), "skin"),
-    **dict.fromkeys(("hair", "tail"), "hair_colour"),
-    **dict.fromkeys(("hips", "leg", "short", "tails"), "lower_colour"),
-    **{"foot": "shoe_colour", "bag": "bag_colour"},
-}
+from reid_lib.pedestrians.people import TABLES, rgb
 
 
 @functools.cache
@@ -44,7 +38,7 @@ def _standardised(values: np.ndarray) -> np.ndarray:
     return values / values.std()
 
 
-def paint(kind, person, t, u, x) -> np.ndarray:
+def paint(kind: str, person: Mapping, t: np.ndarray, u: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Colour samples of one part, before the light.
 
     Args:
@@ -56,7 +50,7 @@ def paint(kind, person, t, u, x) -> np.ndarray:
     Returns:
         (n, 3) float32 in 0 to 1.
     """
-    base = BASE_COLOUR.get(kind, "top_colour")
+    base = TABLES["base_colour"].get(kind, "top_colour")
     if base == "lower_colour" and person["top"] == "dress":
         base = "top_colour"
     colour = np.tile(rgb(person[base]), (len(t), 1))
@@ -71,10 +65,8 @@ def paint(kind, person, t, u, x) -> np.ndarray:
         colour *= (1 + 0.2 * np.sin(40 * u) * np.sin(9 * u))[:, None]
     elif kind == "arm":
         colour[:] = _cloth(person, "top", 0.36 * t, 0.028 * u)
-        low, high = {"sleeves": (-1, 1.1), "yoke": (-1, 0.2), "band": (0.36, 0.44)}.get(
-            accent, (2, 2)
-        )
-        colour[(t > low) & (t < high)] = second
+        accents = {"sleeves": t < 1.1, "yoke": t < 0.2, "band": (t > 0.36) & (t < 0.44)}
+        colour[accents.get(accent, t > 2)] = second
         if person["sleeves"] == "short":
             colour[t > 0.47] = rgb(person["skin"])
         elif person["top"] in ("jumper", "jacket", "puffer", "hoodie"):
@@ -133,8 +125,8 @@ def _paint_torso(colour, person, t, u, x) -> None:
     front, opens = np.abs(u) < np.pi / 2, top in ("shirt", "hoodie", "jacket", "puffer", "coat")
     across = np.where(front, x, 0.4 - x)
     colour[:] = _cloth(person, "top", t, across)
-    low, high = {"yoke": (0.235, 0.4), "band": (0.15, 0.19), "hem": (-9, -0.01)}.get(accent, (9, 9))
-    colour[(t > low) & (t < high)] = second
+    accents = {"yoke": t > 0.235, "band": (t > 0.15) & (t < 0.19), "hem": t < -0.01}
+    colour[accents.get(accent, t > 2)] = second
     if person["front"] == "open":
         half = np.interp(t, [-0.1, 0.1, 0.24, 0.31], [0.050, 0.040, 0.034, 0.020])
         gap = front & (np.abs(x) < half)

@@ -82,9 +82,8 @@ def _draw_attribute(rng: np.random.Generator, name: str, figure: str) -> str | f
 
 def _twin_attributes(person: Mapping) -> dict[str, float]:
     """Attributes in which a near twin of this person can visibly differ, and how often."""
-    bag = person["bag"]
-    return {
-        **{"top_colour": 3, "shoe_colour": 2, "bag": 4, "hair_style": 2},
+    bag, weights = person["bag"], {"top_colour": 3, "shoe_colour": 2, "bag": 4, "hair_style": 2}
+    return weights | {
         "lower_colour": 3 * (person["top"] != "dress"),
         "bag_colour": 2 * (bag != "none"),
         "bag_side": 2 * (bag in ("shoulder", "crossbody", "carried")),

@@ -19,12 +19,6 @@ from reid_lib.pedestrians.scenes import CAMERAS, draw_place, expose, ground_ligh
 
 LINES, COLUMNS = HEIGHT * OVERSAMPLE, WIDTH * OVERSAMPLE  # of the depth buffer
 EMPTY = np.iinfo(np.int64).max
-# fmt: off
-CREASE_DEPTH = {
-    "torso": 0.20, "leg": 0.18, "arm": 0.22, "tails": 0.16, "short": 0.20, "hair": 0.10,
-    "tail": 0.10, "bag": 0.10, "hips": 0.15, "hood": 0.2, "collar": 0.1,
-}
-# fmt: on
 
 
 class Samples(NamedTuple):
@@ -70,9 +64,7 @@ def render_person(person: Mapping, seed: int) -> np.ndarray:
     scale, offset = _frame(place, rng)
     samples = _visible_samples(parts, place, scale, offset)
     colour, cover = _shade(parts, person, place, samples, rng)
-    feet = [
-        xyz[:2].mean(2).T for part, xyz in zip(parts, placed, strict=True) if part.kind == "foot"
-    ]
+    feet = [placed[i][:2].mean(2).T for i, part in enumerate(parts) if part.kind == "foot"]
     feet = np.stack([(foot * scale + offset) / OVERSAMPLE for foot in feet])
     # The hour at which the person walked past a camera colours its eight images alike.
     hours = [np.exp(rng.normal(0, s) + rng.normal(0, 0.07, 3)) for s in CAMERAS["spread"]]
@@ -114,7 +106,9 @@ def _project(parts: list[Part], rng: np.random.Generator) -> list[np.ndarray]:
     placed = []
     for part in parts:
         across, ahead = (np.asarray(part.swell * r, dtype=np.float32) for r in part.ring.T)
-        xyz = turn(part.side) * across + turn(part.front) * ahead + turn(part.centre)
+        xyz = turn(part.side) * across
+        xyz += turn(part.front) * ahead
+        xyz += turn(part.centre)
         xyz = xyz.reshape(3, VIEWS, -1)
         xyz[:2] *= far[:, None] / (far[:, None] + xyz[2])
         placed.append(xyz)
@@ -142,7 +136,7 @@ def _visible_samples(parts, place, scale, offset) -> Samples:
     kept = np.flatnonzero(np.concatenate(keep))
     buffer = np.full((VIEWS, LINES * COLUMNS), EMPTY)
     for view in range(VIEWS):
-        x, y, z = place[:, view, kept]
+        x, y, z = place[:, view] if len(kept) == place.shape[2] else place[:, view, kept]
         column = (x * scale[view, 0] + offset[view, 0]).astype(np.int32)
         line = (y * scale[view, 1] + offset[view, 1]).astype(np.int32)
         inside = (column >= 0) & (column < COLUMNS) & (line >= 0) & (line < LINES)
@@ -167,11 +161,10 @@ def _locate(parts: list[Part], index: np.ndarray) -> tuple[np.ndarray, ...]:
     beside = index - j + (j + 1) % around[part]
     above = index + around[part] * np.where(i + 1 < along[part], 1, -1)
     i, j = i + (np.cumsum(along) - along)[part], j + (np.cumsum(around) - around)[part]
-    t, half, angles = (
-        np.concatenate([getattr(p, name) for p in parts]) for name in ("t", "half", "angles")
-    )
-    x = half[i] * np.concatenate([p.ring[:, 0] for p in parts])[j]
-    return index, beside, above, part, t[i].astype(np.float32), angles[j], x.astype(np.float32)
+    names = "t", "half", "ring", "angles"
+    t, half, ring, angles = (np.concatenate([getattr(p, name) for p in parts]) for name in names)
+    t, x = t[i].astype(np.float32), (half[i] * ring[j, 0]).astype(np.float32)
+    return index, beside, above, part, t, angles[j], x
 
 
 def _shade(parts, person, place, samples, rng) -> tuple[np.ndarray, np.ndarray]:
@@ -210,7 +203,8 @@ def _normalised(vectors: np.ndarray) -> np.ndarray:
 def _creases(parts, person, samples, rng) -> np.ndarray:
     """Slopes of the cloth along and around the tubes, (n, 2)."""
     kinds = np.array([part.kind for part in parts])
-    depth = np.array([CREASE_DEPTH.get(kind, 0.0) for kind in kinds], dtype=np.float32)
+    depths = people.TABLES["crease_depth"]
+    depth = np.array([depths.get(kind, 0.0) for kind in kinds], dtype=np.float32)
     stretch = np.where(np.isin(kinds, ("leg", "arm", "short")), 200, 450)
     # Another place on the tile of waves for each view and part.
     shift = rng.integers(0, 256, (2, VIEWS, len(parts)))[:, samples.view, samples.part]
@@ -248,9 +242,10 @@ def ambient_occlusion(depth: np.ndarray, samples: Samples) -> np.ndarray:
 def _paint_parts(parts, person, samples, rng) -> np.ndarray:
     """Colours as each camera's sensor sees them, (n, 3) in 0 to 1, before the light."""
     albedo = np.empty((len(samples.index), 3), dtype=np.float32)
+    sensor = samples.view // ORIENTATIONS
     for camera in (0, 1):
         seen = people.as_sensed(person, rng)
         for number, part in enumerate(parts):
-            here = (samples.part == number) & (samples.view // ORIENTATIONS == camera)
+            here = np.flatnonzero((samples.part == number) & (sensor == camera))
             albedo[here] = paint(part.kind, seen, samples.t[here], samples.u[here], samples.x[here])
     return albedo

@@ -8,7 +8,6 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
@@ -68,9 +67,7 @@ def write_dataset(
         csv.replace(table_path)
 
 
-def _write_images(
-    images: Path, table: pd.DataFrame, seed: int, progress: bool, workers: int
-) -> None:
+def _write_images(images, table, seed, progress, workers) -> None:
     write = functools.partial(_write_person, images, seed, max(3, len(str(len(table)))))
     persons = table.to_dict("records")
     bar = functools.partial(tqdm, total=len(table), unit="person", disable=not progress)
