@@ -40,7 +40,11 @@ TABLES = {"04_table1": ["table1.csv", "table1.md", "table1.tex", "table1.html"],
 
 
 def code(*modules):
-    return [str(HERE / "reid_lib" / f"{module}.py") for module in modules]
+    """The files of these modules and packages of reid_lib."""
+    package = HERE / "reid_lib"
+    files = [path for name in modules for path in (package / name).rglob("*.*")]
+    files += [package / f"{name}.py" for name in modules if not (package / name).is_dir()]
+    return sorted(str(path) for path in files if path.suffix in (".py", ".j2"))
 
 
 def outputs(name):
@@ -121,7 +125,7 @@ for name in DRAWING:
         input:
             f"{RESULTS}/configs.json",
             expand(f"{RESULTS}/{{run}}/{{file}}", run=RUNS if name != "01_data" else [], file=FILES),
-            code("config", "dataset", "figures", "metrics", "report", "runs"),
+            code("config", "dataset", "metrics", "plots", "report", "runs"),
             code("augment", "explorer", "model") if name == "06_ranking" else [],
             notebook=HERE / "notebooks" / f"{name}.ipynb",
         output:
@@ -140,7 +144,7 @@ rule:
         "08_open_choices"
     input:
         sorted((HERE / "figures" / "pku74").rglob("*.json")),
-        code("config", "evidence", "figures", "metrics", "report", "runs"),
+        code("config", "evidence", "metrics", "plots", "report", "runs"),
         notebook=HERE / "notebooks" / "08_open_choices.ipynb",
     output:
         f"{RESULTS}/notebooks/08_open_choices.ipynb",

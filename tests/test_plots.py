@@ -24,7 +24,8 @@ from matplotlib.path import Path as Outline
 from matplotlib.text import Text
 from PIL import Image
 
-from reid_lib import figures
+from reid_lib import plots
+from reid_lib.plots import style
 
 ROWS = ["resnet50_htri", "resnet18_htri", "set1", "set2", "set3"]
 HOSTILE = ["$x$", "<img>", "_a_b$"]
@@ -169,66 +170,66 @@ def a_scatter_study(networks=("mobilenet_v2, 20 epochs", "resnet18, 30 epochs"))
 
 
 DRAWINGS = {
-    "person_sheet": lambda: figures.person_sheet(noise(2, 8), "person 3"),
-    "split_counts": lambda: figures.split_counts(an_index(), range(1, 7), range(7, 11)),
-    "framework": lambda: figures.framework(**a_gallery()),
-    "losses_in_the_plane": lambda: figures.losses_in_the_plane(plane_panels()),
-    "training_curves": lambda: figures.training_curves(histories()),
-    "training_curves_of_one_row": lambda: figures.training_curves({"mine": a_history(("sr",))}),
-    "training_curves_of_one_epoch": lambda: figures.training_curves(
+    "person_sheet": lambda: plots.person_sheet(noise(2, 8), "person 3"),
+    "split_counts": lambda: plots.split_counts(an_index(), range(1, 7), range(7, 11)),
+    "framework": lambda: plots.framework(**a_gallery()),
+    "losses_in_the_plane": lambda: plots.losses_in_the_plane(plane_panels()),
+    "training_curves": lambda: plots.training_curves(histories()),
+    "training_curves_of_one_row": lambda: plots.training_curves({"mine": a_history(("sr",))}),
+    "training_curves_of_one_epoch": lambda: plots.training_curves(
         {name: history.iloc[:1] for name, history in histories().items()}
     ),
-    "tsne_panels": lambda: figures.tsne_panels(
+    "tsne_panels": lambda: plots.tsne_panels(
         [tsne_panel(name) for name in ("resnet18_htri", "set1", "set3")],
         note="t-SNE, perplexity 30, seed 0.",
     ),
-    "ranking": lambda: figures.ranking(
+    "ranking": lambda: plots.ranking(
         [a_case("simple"), a_case("moderate", seed=1), a_case("hard", junk=np.arange(10) % 3 == 1)]
     ),
-    "ranking_of_17": lambda: figures.ranking([a_case(k=17, pids=np.arange(1490, 1507))]),
-    "ranking_of_1": lambda: figures.ranking([a_case("hard", k=1, junk=[True])]),
-    "activation_maps": lambda: figures.activation_maps(
+    "ranking_of_17": lambda: plots.ranking([a_case(k=17, pids=np.arange(1490, 1507))]),
+    "ranking_of_1": lambda: plots.ranking([a_case("hard", k=1, junk=[True])]),
+    "activation_maps": lambda: plots.activation_maps(
         [a_mapped_case(name, seed=i) for i, name in enumerate(("simple", "moderate", "hard"))]
     ),
-    "viewpoint_grids": lambda: figures.viewpoint_grids(
+    "viewpoint_grids": lambda: plots.viewpoint_grids(
         {name: np.where(np.eye(8) > i, np.nan, a_grid(i)) for i, name in enumerate(ROWS)},
         "rank-1 (%)",
     ),
-    "viewpoint_grids_wide": lambda: figures.viewpoint_grids(
+    "viewpoint_grids_wide": lambda: plots.viewpoint_grids(
         {"set1": a_grid(), "set3": np.where(np.eye(8), np.nan, a_grid(1))}, "mAP (%)", "{:.2f}"
     ),
-    "agreement_by_angle": lambda: figures.agreement_by_angle(
+    "agreement_by_angle": lambda: plots.agreement_by_angle(
         {name: a_curve(90 - i) for i, name in enumerate(ROWS)}, "rank-1 (%)"
     ),
-    "score_bars": lambda: figures.score_bars(a_table(), a_table() - 5),
-    "split_scores": lambda: figures.split_scores(*splits_of(["resnet18", "resnet50"]), "%"),
-    "effects": lambda: figures.effects(effects_of(["gamma=1e-07", "crop=none"]), "points"),
-    "scatter_study": lambda: figures.scatter_study(a_scatter_study()),
+    "score_bars": lambda: plots.score_bars(a_table(), a_table() - 5),
+    "split_scores": lambda: plots.split_scores(*splits_of(["resnet18", "resnet50"]), "%"),
+    "effects": lambda: plots.effects(effects_of(["gamma=1e-07", "crop=none"]), "points"),
+    "scatter_study": lambda: plots.scatter_study(a_scatter_study()),
 }
 
 HOSTILE_DRAWINGS = {
-    "person_sheet": lambda: figures.person_sheet(noise(2, 8), " ".join(HOSTILE)),
-    "framework": lambda: figures.framework(
+    "person_sheet": lambda: plots.person_sheet(noise(2, 8), " ".join(HOSTILE)),
+    "framework": lambda: plots.framework(
         **a_gallery(3, HOSTILE) | {"query_pid": "$x$"}, backbone="a_b $x$"
     ),
-    "losses_in_the_plane": lambda: figures.losses_in_the_plane(plane_panels(HOSTILE, HOSTILE)),
-    "training_curves": lambda: figures.training_curves(histories(HOSTILE)),
-    "tsne_panels": lambda: figures.tsne_panels(
+    "losses_in_the_plane": lambda: plots.losses_in_the_plane(plane_panels(HOSTILE, HOSTILE)),
+    "training_curves": lambda: plots.training_curves(histories(HOSTILE)),
+    "tsne_panels": lambda: plots.tsne_panels(
         [tsne_panel(name, HOSTILE, HOSTILE[:2]) for name in HOSTILE], note="$x$"
     ),
-    "ranking": lambda: figures.ranking([a_case(name, HOSTILE, 3) for name in HOSTILE]),
-    "activation_maps": lambda: figures.activation_maps(
+    "ranking": lambda: plots.ranking([a_case(name, HOSTILE, 3) for name in HOSTILE]),
+    "activation_maps": lambda: plots.activation_maps(
         [a_mapped_case(name, HOSTILE[:2]) for name in HOSTILE]
     ),
-    "viewpoint_grids": lambda: figures.viewpoint_grids(dict.fromkeys(HOSTILE, a_grid()), "$x$"),
-    "agreement_by_angle": lambda: figures.agreement_by_angle(
+    "viewpoint_grids": lambda: plots.viewpoint_grids(dict.fromkeys(HOSTILE, a_grid()), "$x$"),
+    "agreement_by_angle": lambda: plots.agreement_by_angle(
         dict.fromkeys(HOSTILE, a_curve()), "$x$"
     ),
-    "score_bars": lambda: figures.score_bars(a_table(HOSTILE).rename(columns={"mAP": "$x$"})),
-    "split_scores": lambda: figures.split_scores(*splits_of(HOSTILE[:2], HOSTILE), "$x$"),
-    "effects": lambda: figures.effects(effects_of(HOSTILE, HOSTILE[:3]), "$x$"),
-    "scatter_study": lambda: figures.scatter_study(a_scatter_study(HOSTILE)),
-    "split_counts": lambda: figures.split_counts(an_index(HOSTILE), HOSTILE[:2], HOSTILE[2:]),
+    "score_bars": lambda: plots.score_bars(a_table(HOSTILE).rename(columns={"mAP": "$x$"})),
+    "split_scores": lambda: plots.split_scores(*splits_of(HOSTILE[:2], HOSTILE), "$x$"),
+    "effects": lambda: plots.effects(effects_of(HOSTILE, HOSTILE[:3]), "$x$"),
+    "scatter_study": lambda: plots.scatter_study(a_scatter_study(HOSTILE)),
+    "split_counts": lambda: plots.split_counts(an_index(HOSTILE), HOSTILE[:2], HOSTILE[2:]),
 }
 
 
@@ -284,12 +285,12 @@ def boxes(figure, kind):
 def test_every_text_is_readable_whole_and_clear_of_the_others(name, drawn, monkeypatch):
     figure = drawn(name)
     assert isinstance(figure, Figure)
-    assert figure.get_figwidth() <= figures.DOUBLE + 1e-9
+    assert figure.get_figwidth() <= style.DOUBLE + 1e-9
     texts = drawn_texts(figure, monkeypatch)
     assert texts
     page = figure.bbox
     for text, box in texts:
-        assert text.get_fontsize() >= figures.SMALL, text
+        assert text.get_fontsize() >= style.SMALL, text
         inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= page.x1 + 1 and box.y1 <= page.y1 + 1
         assert inside, (text, box)
     for i, (one, a) in enumerate(texts):
@@ -313,7 +314,7 @@ def test_names_from_files_stay_literal(name, drawn):
 
 
 def test_titles_of_pictures_are_shortened_in_the_middle_and_never_run_off(monkeypatch):
-    figure = figures.person_sheet(noise(2, 8), "begin " + "x" * 500 + " end\nof it")
+    figure = plots.person_sheet(noise(2, 8), "begin " + "x" * 500 + " end\nof it")
     title = next(text for text in words(figure) if "…" in text)
     assert title.startswith("begin") and title.endswith("of it") and "\n" not in title
     for text, box in drawn_texts(figure, monkeypatch):
@@ -321,24 +322,24 @@ def test_titles_of_pictures_are_shortened_in_the_middle_and_never_run_off(monkey
 
 
 def test_the_readers_settings_neither_change_nor_show(tmp_path):
-    plain = figures.save(DRAWINGS["agreement_by_angle"](), tmp_path / "plain", "f", "alt")
+    plain = plots.save(DRAWINGS["agreement_by_angle"](), tmp_path / "plain", "f", "alt")
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "savefig.bbox": "tight"}):
         before = copy.deepcopy(dict(matplotlib.rcParams))
-        odd = figures.save(DRAWINGS["agreement_by_angle"](), tmp_path / "odd", "f", "alt")
+        odd = plots.save(DRAWINGS["agreement_by_angle"](), tmp_path / "odd", "f", "alt")
         assert dict(matplotlib.rcParams) == before
     assert [p.read_bytes() for p in plain] == [p.read_bytes() for p in odd]
 
 
 def test_a_row_of_the_table_looks_the_same_whichever_rows_are_beside_it():
-    alone = figures.agreement_by_angle({"set2": a_curve()}, "rank-1 (%)").axes[0].lines[0]
-    among = figures.agreement_by_angle(dict.fromkeys(ROWS, a_curve()), "rank-1 (%)").axes[0].lines
+    alone = plots.agreement_by_angle({"set2": a_curve()}, "rank-1 (%)").axes[0].lines[0]
+    among = plots.agreement_by_angle(dict.fromkeys(ROWS, a_curve()), "rank-1 (%)").axes[0].lines
     two = next(line for line in among if line.get_gid() == "set2")
     assert (alone.get_color(), alone.get_marker()) == (two.get_color(), two.get_marker())
     assert len({(line.get_color(), line.get_marker()) for line in among}) == len(ROWS)
-    looks = figures._looks(["mobilenet_v2_htri", "mobilenet_v2_set2", "other"])
-    assert looks["mobilenet_v2_set2"] == figures._looks(["set2"])["set2"]
-    assert looks["mobilenet_v2_htri"] == figures._looks(["resnet18_htri"])["resnet18_htri"]
-    both = figures._looks(["a_set2", "b_set2"])  # must be told apart
+    looks = style._looks(["mobilenet_v2_htri", "mobilenet_v2_set2", "other"])
+    assert looks["mobilenet_v2_set2"] == style._looks(["set2"])["set2"]
+    assert looks["mobilenet_v2_htri"] == style._looks(["resnet18_htri"])["resnet18_htri"]
+    both = style._looks(["a_set2", "b_set2"])  # must be told apart
     assert both["a_set2"] != both["b_set2"]
 
 
@@ -360,7 +361,7 @@ def test_person_sheet_puts_cameras_down_and_orientations_across(drawn):
 
 def test_split_counts_writes_the_counts_and_leaves_missing_views_white():
     index = an_index().drop(index=[0, 1, 40])
-    figure = figures.split_counts(index, range(1, 7), range(7, 13))
+    figure = plots.split_counts(index, range(1, 7), range(7, 13))
     above, below = figure.axes
     cells = np.asarray(above.images[0].get_array())
     assert cells.shape == (16, 12)
@@ -395,7 +396,7 @@ def test_framework_ranks_by_distance_and_draws_the_code_itself(drawn):
 
 def test_framework_draws_a_long_signed_code_and_a_small_gallery():
     code = np.random.default_rng(0).normal(size=2047)
-    figure = figures.framework(**a_gallery(2) | {"code": code}, backbone="resnet50")
+    figure = plots.framework(**a_gallery(2) | {"code": code}, backbone="resnet50")
     strip = next(axes for axes in figure.axes if axes.get_gid() == "code").images[0]
     cells = np.asarray(np.ma.filled(strip.get_array(), np.nan)).T.ravel()
     np.testing.assert_array_equal(cells[:2047], code)
@@ -435,7 +436,7 @@ def test_a_boundary_may_be_a_function_of_the_limits():
         return np.array([[x0, y0, x1, y1]])
 
     panel = plane_panels()[0] | {"boundary": boundary}
-    axes = figures.losses_in_the_plane([panel]).axes[0]
+    axes = plots.losses_in_the_plane([panel]).axes[0]
     assert asked == [(*axes.get_xlim(), *axes.get_ylim())]
 
 
@@ -468,7 +469,7 @@ def test_gradient_norms_share_one_scale(drawn):
 def test_zeros_and_gaps_of_a_loss_are_drawn_on_its_logarithmic_axis(monkeypatch):
     history = a_history(("cl",))
     history["l_cl"] = [1000.0, np.nan, 10.0, 0.1, *[0.0] * 16]
-    figure = figures.training_curves({"set2": history})
+    figure = plots.training_curves({"set2": history})
     axes = next(axes for axes in figure.axes if "compact loss" in axes.get_title())
     assert axes.get_yscale() == "symlog"
     assert axes.get_ylim()[0] < 0
@@ -476,7 +477,7 @@ def test_zeros_and_gaps_of_a_loss_are_drawn_on_its_logarithmic_axis(monkeypatch)
 
 
 def test_training_curves_need_no_more_than_epoch_and_loss():
-    figure = figures.training_curves({"mine": a_history(()).loc[:, ["epoch", "loss"]]})
+    figure = plots.training_curves({"mine": a_history(()).loc[:, ["epoch", "loss"]]})
     assert [axes.get_title() for axes in figure.axes] == ["total loss"]
 
 
@@ -497,14 +498,14 @@ def test_a_hull_encloses_its_persons_points_and_no_colour_serves_two(drawn):
 
 def test_a_person_keeps_its_colour_from_panel_to_panel():
     few, many = tsne_panel(persons=[3, 5]), tsne_panel(persons=range(10))
-    figure = figures.tsne_panels([few, many])
+    figure = plots.tsne_panels([few, many])
     colours = [[patch.get_facecolor() for patch in axes.patches] for axes in figure.axes[:2]]
     assert colours[0] == [colours[1][3], colours[1][5]]
 
 
 def test_only_the_persons_asked_for_have_a_colour_and_a_hull():
     panel = tsne_panel(persons=range(10))
-    figure = figures.tsne_panels([panel], "seed 0", coloured=[3, 5])
+    figure = plots.tsne_panels([panel], "seed 0", coloured=[3, 5])
     assert len(figure.axes[0].patches) == 2
     marks = figure.axes[0].collections
     grey = sum((np.ptp(c.get_facecolor()[:, :3], 1) == 0).sum() for c in marks)
@@ -517,7 +518,7 @@ def test_persons_whose_points_span_no_area_are_drawn(points):
     xy = np.outer(np.arange(points), [1.0, 2.0])
     ones = np.ones(points, int)
     panel = {"title": "", "xy": xy, "pids": ones, "camids": ones, "intra": 0.0, "inter": 0.0}
-    figure = figures.tsne_panels([panel])
+    figure = plots.tsne_panels([panel])
     ends = figure.axes[0].patches[0].get_xy()
     np.testing.assert_array_equal([ends.min(0), ends.max(0)], [xy[0], xy[-1]])
     assert "ratio nan" in figure.axes[0].get_xlabel()
@@ -532,7 +533,7 @@ def test_red_boxes_and_ticks_are_the_correct_matches_and_junk_is_neither(drawn):
     assert len(boxes(figure, "junk")) == junk.sum()
     assert len(boxes(figure, "query")) == 3
     for box in boxes(figure, "correct"):
-        assert matplotlib.colors.to_hex(box.get_edgecolor()) == figures.RED
+        assert matplotlib.colors.to_hex(box.get_edgecolor()) == style.RED
     written = words(figure)
     assert sum(re.fullmatch(r"\d+ ✓", text) is not None for text in written) == right
     assert written.count("junk") == junk.sum()
@@ -544,7 +545,7 @@ def test_red_boxes_and_ticks_are_the_correct_matches_and_junk_is_neither(drawn):
 
 def test_ranks_do_not_count_junk():
     case = a_case(k=4, junk=[True, False, True, False]) | {"correct": [True, False, True, True]}
-    found = words(figures.ranking([case]))
+    found = words(plots.ranking([case]))
     assert [text for text in found if re.fullmatch(r"\d( ✓)?|junk", text)] == [
         "junk",
         "1",
@@ -574,7 +575,7 @@ def test_more_than_ten_ranked_images_go_on_in_a_further_line(drawn):
 )
 def test_distances_are_short_at_every_size(value, text):
     case = a_case(k=1) | {"sq_distances": [value]}
-    assert text in words(figures.ranking([case]))
+    assert text in words(plots.ranking([case]))
 
 
 def test_maps_are_coloured_on_one_scale_that_is_written(drawn):
@@ -600,7 +601,7 @@ def test_colours_are_those_of_the_scale_from_map_to_map_on_a_white_picture():
     even = np.array([0.2, 1.0])[:, None, None] * np.ones((2, 4, 2))
     white = np.full((2, 32, 12, 3), 255, np.uint8)
     case = {"maps": even, "query_maps": even, "images": white, "query_image": white[0]}
-    figure = figures.activation_maps([a_mapped_case() | case])
+    figure = plots.activation_maps([a_mapped_case() | case])
     pictures = [axes.images[0].get_array() for axes in figure.axes if axes.images]
     ends = (255 * matplotlib.colormaps["viridis"]([0.0, 1.0])[:, :3]).round()
     for where, end in ((1, 0), (2, 0), (4, 1), (5, 1)):
@@ -639,9 +640,9 @@ def test_grids_write_each_value_share_one_scale_and_hatch_what_is_missing(drawn)
 
 
 def test_the_ends_of_the_scale_can_be_given_and_an_empty_grid_is_drawn():
-    figure = figures.viewpoint_grids({"set1": a_grid()}, "rank-1 (%)", vmin=0, vmax=100)
+    figure = plots.viewpoint_grids({"set1": a_grid()}, "rank-1 (%)", vmin=0, vmax=100)
     assert figure.axes[0].images[0].get_clim() == (0, 100)
-    figure = figures.viewpoint_grids({"set1": np.full((8, 8), np.nan)}, "rank-1 (%)")
+    figure = plots.viewpoint_grids({"set1": np.full((8, 8), np.nan)}, "rank-1 (%)")
     assert not figure.axes[0].texts
 
 
@@ -659,7 +660,7 @@ def test_agreement_draws_values_and_intervals_side_by_side(drawn):
 def test_agreement_takes_a_single_frame_and_leaves_gaps():
     curve = a_curve()
     curve.loc[2, ["value", "low", "high"]] = np.nan
-    figure = figures.agreement_by_angle(curve, "similarity")
+    figure = plots.agreement_by_angle(curve, "similarity")
     assert not figure.legends
     np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), curve["value"])
     figure.canvas.draw()
@@ -667,9 +668,9 @@ def test_agreement_takes_a_single_frame_and_leaves_gaps():
 
 def test_the_papers_marks_are_drawn_only_when_given():
     table, paper = a_table(), a_table().iloc[1:] - 3
-    alone = figures.score_bars(table)
+    alone = plots.score_bars(table)
     assert {line.get_gid() for axes in alone.axes for line in axes.lines} == {"measured"}
-    both = figures.score_bars(table, paper)
+    both = plots.score_bars(table, paper)
     for axes, column in zip(both.axes, table, strict=True):
         ours, theirs = axes.lines
         np.testing.assert_array_equal(ours.get_xdata(), table[column])
@@ -681,7 +682,7 @@ def test_the_papers_marks_are_drawn_only_when_given():
 
 def test_every_split_is_a_mark_and_every_mean_has_its_interval():
     scores, means = splits_of(["resnet18"])
-    figure = figures.split_scores(scores, means, "%")
+    figure = plots.split_scores(scores, means, "%")
     rank1, _ = figure.axes
     dots = [line for line in rank1.lines if line.get_gid() is None]
     assert [len(line.get_xdata()) for line in dots] == [3] * 4
@@ -695,14 +696,14 @@ def test_every_split_is_a_mark_and_every_mean_has_its_interval():
 def test_a_network_shows_only_the_settings_that_it_was_run_with():
     scores, means = splits_of(["resnet18", "resnet50"])
     lacks = (means["network"] == "resnet50") & (means["setting"] != "htri")
-    figure = figures.split_scores(scores, means[~lacks], "%")
+    figure = plots.split_scores(scores, means[~lacks], "%")
     labels = [[t.get_text() for t in axes.get_yticklabels()] for axes in figure.axes[::2]]
     assert labels == [list(dict.fromkeys(means["setting"])), ["htri"]]
 
 
 def test_each_effect_stands_at_its_difference_with_its_interval():
     table = effects_of(["gamma=1e-07", "crop=none"])
-    rank1, mean_ap = figures.effects(table, "points").axes
+    rank1, mean_ap = plots.effects(table, "points").axes
     for axes, score in ((rank1, "rank-1"), (mean_ap, "mAP")):
         wanted = table[table["score"] == score]
         drawn = [line for line in axes.lines if line.get_gid() in set(table.choice)]
@@ -713,7 +714,7 @@ def test_each_effect_stands_at_its_difference_with_its_interval():
 
 def test_each_reading_of_set_3_stands_at_its_share_with_its_interval():
     table = a_scatter_study()
-    panels = np.reshape(figures.scatter_study(table).axes, (2, 2))
+    panels = np.reshape(plots.scatter_study(table).axes, (2, 2))
     parts = [part for _, part in table.groupby("network", sort=False)]
     for (left, right), part in zip(panels, parts, strict=True):
         assert left.get_title(loc="left") == part.network.iloc[0]
@@ -730,7 +731,7 @@ def test_each_reading_of_set_3_stands_at_its_share_with_its_interval():
 def test_a_reading_that_fails_altogether_is_an_arrow_with_its_value():
     table = a_scatter_study(["resnet18, 30 epochs"])
     table.loc[4, ["difference", "low", "high"]] = -60, -70, -50
-    left, _ = figures.scatter_study(table).axes
+    left, _ = plots.scatter_study(table).axes
     assert left.get_ylim()[0] == -25
     assert [text.get_text() for text in left.texts] == ["\N{MINUS SIGN}60"]
     drawn = [tuple(part[:, 1]) for c in left.collections for part in c.get_segments()]
@@ -743,38 +744,36 @@ def test_a_reading_that_fails_altogether_is_an_arrow_with_its_value():
 @pytest.mark.parametrize(
     ("draw", "words_of_the_error"),
     [
-        (lambda: figures.person_sheet(noise(2, 7)), r"\(2, 7, 32, 12, 3\)"),
-        (lambda: figures.person_sheet(noise(2, 8) / 255), "float64"),
-        (lambda: figures.split_counts(an_index(), [1, 2], [2, 3]), "disjoint"),
-        (lambda: figures.split_counts(an_index(), [1, 99], [2]), "99"),
-        (lambda: figures.split_counts(an_index().drop(columns="camid"), [1], [2]), "camid"),
-        (lambda: figures.framework(**a_gallery() | {"correct": [True]}), "1 entries; expected 30"),
-        (lambda: figures.framework(**a_gallery() | {"code": np.ones((2, 3))}), r"\(2, 3\)"),
-        (lambda: figures.framework(**a_gallery(), k=0), "k is 0"),
-        (lambda: figures.framework(**a_gallery() | {"sq_distances": [np.nan] * 30}), "NaN"),
-        (lambda: figures.framework(**a_gallery(0)), "empty"),
-        (lambda: figures.losses_in_the_plane([]), "empty"),
-        (lambda: figures.losses_in_the_plane([plane_panels()[0] | {"after": [[0, 0]]}]), "before"),
-        (lambda: figures.losses_in_the_plane([plane_panels()[0] | {"radii": [1]}]), "radii"),
-        (lambda: figures.training_curves({}), "empty"),
-        (lambda: figures.training_curves({"a": pd.DataFrame({"epoch": [1]})}), "loss"),
-        (lambda: figures.tsne_panels([tsne_panel() | {"pids": [1]}]), "pids has 1"),
-        (lambda: figures.ranking([a_case() | {"correct": [True]}]), "correct has 1"),
-        (lambda: figures.ranking([a_case(junk=[True])]), "junk has 1"),
-        (lambda: figures.ranking([a_case(k=0)]), "empty"),
-        (lambda: figures.activation_maps([]), "empty"),
-        (lambda: figures.activation_maps([a_mapped_case() | {"ranks": [1]}]), "ranks has 1"),
-        (lambda: figures.activation_maps([a_mapped_case() | {"maps": np.ones((2, 4))}]), "maps"),
+        (lambda: plots.person_sheet(noise(2, 7)), r"\(2, 7, 32, 12, 3\)"),
+        (lambda: plots.person_sheet(noise(2, 8) / 255), "float64"),
+        (lambda: plots.split_counts(an_index(), [1, 2], [2, 3]), "disjoint"),
+        (lambda: plots.split_counts(an_index(), [1, 99], [2]), "99"),
+        (lambda: plots.split_counts(an_index().drop(columns="camid"), [1], [2]), "camid"),
+        (lambda: plots.framework(**a_gallery() | {"correct": [True]}), "1 entries; expected 30"),
+        (lambda: plots.framework(**a_gallery() | {"code": np.ones((2, 3))}), r"\(2, 3\)"),
+        (lambda: plots.framework(**a_gallery(), k=0), "k is 0"),
+        (lambda: plots.framework(**a_gallery() | {"sq_distances": [np.nan] * 30}), "NaN"),
+        (lambda: plots.framework(**a_gallery(0)), "empty"),
+        (lambda: plots.losses_in_the_plane([]), "empty"),
+        (lambda: plots.losses_in_the_plane([plane_panels()[0] | {"after": [[0, 0]]}]), "before"),
+        (lambda: plots.losses_in_the_plane([plane_panels()[0] | {"radii": [1]}]), "radii"),
+        (lambda: plots.training_curves({}), "empty"),
+        (lambda: plots.training_curves({"a": pd.DataFrame({"epoch": [1]})}), "loss"),
+        (lambda: plots.tsne_panels([tsne_panel() | {"pids": [1]}]), "pids has 1"),
+        (lambda: plots.ranking([a_case() | {"correct": [True]}]), "correct has 1"),
+        (lambda: plots.ranking([a_case(junk=[True])]), "junk has 1"),
+        (lambda: plots.ranking([a_case(k=0)]), "empty"),
+        (lambda: plots.activation_maps([]), "empty"),
+        (lambda: plots.activation_maps([a_mapped_case() | {"ranks": [1]}]), "ranks has 1"),
+        (lambda: plots.activation_maps([a_mapped_case() | {"maps": np.ones((2, 4))}]), "maps"),
         (
-            lambda: figures.activation_maps(
-                [a_mapped_case() | {"maps": np.full((2, 4, 2), np.inf)}]
-            ),
+            lambda: plots.activation_maps([a_mapped_case() | {"maps": np.full((2, 4, 2), np.inf)}]),
             "finite",
         ),
-        (lambda: figures.viewpoint_grids({"a": np.ones((2, 8))}, ""), r"\(2, 8\)"),
-        (lambda: figures.agreement_by_angle(a_curve().drop(columns="low"), ""), "low"),
-        (lambda: figures.score_bars(a_table() * 2), "percent"),
-        (lambda: figures.split_scores(splits_of(["a"])[0], pd.DataFrame(), "%"), "means is empty"),
+        (lambda: plots.viewpoint_grids({"a": np.ones((2, 8))}, ""), r"\(2, 8\)"),
+        (lambda: plots.agreement_by_angle(a_curve().drop(columns="low"), ""), "low"),
+        (lambda: plots.score_bars(a_table() * 2), "percent"),
+        (lambda: plots.split_scores(splits_of(["a"])[0], pd.DataFrame(), "%"), "means is empty"),
     ],
 )
 def test_wrong_input_is_named_before_anything_is_drawn(draw, words_of_the_error):
@@ -803,8 +802,8 @@ REDRAWN = [
 def test_saving_a_figure_and_its_redrawing_gives_the_same_bytes(name, drawn, tmp_path):
     figure = drawn(name)
     FigureCanvasAgg(figure).draw()
-    first = figures.save(figure, tmp_path / "1", name, "alt", {"preset": "smoke"})
-    anew = figures.save(DRAWINGS[name](), tmp_path / "2", name, "alt", {"preset": "smoke"})
+    first = plots.save(figure, tmp_path / "1", name, "alt", {"preset": "smoke"})
+    anew = plots.save(DRAWINGS[name](), tmp_path / "2", name, "alt", {"preset": "smoke"})
     for path, other in zip(first, anew, strict=True):
         assert other.name == path.name and other.read_bytes() == path.read_bytes()
     with Image.open(first[1]) as picture:
@@ -816,8 +815,8 @@ def test_saving_a_figure_and_its_redrawing_gives_the_same_bytes(name, drawn, tmp
 SCRIPT = """
 import sys
 sys.path[:0] = sys.argv[2:]
-import test_figures as t
-t.figures.save(t.DRAWINGS["losses_in_the_plane"](), sys.argv[1], "f", "alt", {"b": "1", "a": "2"})
+import test_plots as t
+t.plots.save(t.DRAWINGS["losses_in_the_plane"](), sys.argv[1], "f", "alt", {"b": "1", "a": "2"})
 """
 
 
@@ -827,14 +826,14 @@ def test_another_process_writes_the_same_bytes(tmp_path):
     hashed = os.environ | {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "MPLBACKEND": "agg"}
     subprocess.run(command, check=True, env=hashed, timeout=60)
     figure = DRAWINGS["losses_in_the_plane"]()
-    for path in figures.save(figure, tmp_path / "here", "f", "alt", {"a": "2", "b": "1"}):
+    for path in plots.save(figure, tmp_path / "here", "f", "alt", {"a": "2", "b": "1"}):
         assert path.read_bytes() == (tmp_path / "there" / path.name).read_bytes()
 
 
 def test_files_carry_alt_text_and_metadata_but_no_date_or_version(tmp_path):
     figure = plt.figure(figsize=(1, 1))
     alt = "Ein Kreis – größer als π."
-    pdf, png, text = figures.save(figure, tmp_path, "fig1", alt, {"preset": "smoke", "hash": "f00"})
+    pdf, png, text = plots.save(figure, tmp_path, "fig1", alt, {"preset": "smoke", "hash": "f00"})
     assert [path.name for path in (pdf, png, text)] == ["fig1.pdf", "fig1.png", "fig1.alt.txt"]
     assert text.read_text(encoding="utf-8") == alt + "\n"
     with Image.open(png) as picture:
@@ -858,7 +857,7 @@ def test_files_carry_alt_text_and_metadata_but_no_date_or_version(tmp_path):
 
 def test_a_failing_save_leaves_the_former_file_and_nothing_else(tmp_path, monkeypatch):
     figure = plt.figure(figsize=(1, 1))
-    paths = figures.save(figure, tmp_path, "f", "alt")
+    paths = plots.save(figure, tmp_path, "f", "alt")
     held = [path.read_bytes() for path in paths]
 
     def fail(path, **how):
@@ -867,7 +866,7 @@ def test_a_failing_save_leaves_the_former_file_and_nothing_else(tmp_path, monkey
 
     monkeypatch.setattr(figure, "savefig", fail)
     with pytest.raises(OSError, match="disk full"):
-        figures.save(figure, tmp_path, "f", "other alt")
+        plots.save(figure, tmp_path, "f", "other alt")
     assert [path.read_bytes() for path in paths] == held
     assert len(list(tmp_path.iterdir())) == 3
 
@@ -875,10 +874,10 @@ def test_a_failing_save_leaves_the_former_file_and_nothing_else(tmp_path, monkey
 @pytest.mark.parametrize("name", ["", "../f", "a/b", ".f", "a\0b"])
 def test_a_name_cannot_leave_the_folder(name, tmp_path):
     with pytest.raises(ValueError, match="file name"):
-        figures.save(plt.figure(), tmp_path, name, "alt")
+        plots.save(plt.figure(), tmp_path, name, "alt")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_figure_without_alt_text_is_refused(tmp_path):
     with pytest.raises(ValueError, match="alt text"):
-        figures.save(plt.figure(), tmp_path, "f", " ")
+        plots.save(plt.figure(), tmp_path, "f", " ")

@@ -1,0 +1,63 @@
+"""Write a figure as PDF, PNG and alt text."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from reid_lib.plots.style import (
+    _style,
+)
+from reid_lib.runs import write_file, write_text
+
+
+@_style()
+def save(
+    figure: Figure,
+    folder: str | Path,
+    name: str,
+    alt: str,
+    metadata: Mapping[str, str] | None = None,
+) -> list[Path]:
+    """Write a figure as `name.pdf` and `name.png` (200 dpi), with its alt text in `name.alt.txt`.
+
+    Each file is written beside its place and renamed into it. Nothing in them depends on the time,
+    so the same figure gives the same bytes.
+
+    Args:
+        figure: what to save; it stays open.
+        folder: where to; made if it is not there.
+        name: the files' name without a suffix.
+        alt: what is seen, for whoever does not see it; also the files' Subject and Description.
+        metadata: such as preset, config hash and commit: the PDF's keywords, the PNG's text chunks.
+    Returns:
+        The three paths: PDF, PNG, alt text.
+    Raises:
+        ValueError: `alt` is empty, or `name` is not a plain file name.
+    """
+    if not alt.strip():
+        raise ValueError(f"the alt text of {name!r} is empty; say what the figure shows")
+    if not name or name.startswith(".") or set(name) & set("/\\\0"):
+        raise ValueError(f"{name!r} is not a plain file name; give one without folders")
+    pairs = {str(key): str(value) for key, value in sorted((metadata or {}).items())}
+    about = {
+        "pdf": {
+            "Title": name,
+            "Subject": alt,
+            "Keywords": "; ".join(f"{key}={value}" for key, value in pairs.items()),
+            "Creator": "reid_lib",
+            "Producer": None,  # it would hold matplotlib's version
+            "CreationDate": None,
+        },
+        "png": {"Title": name, "Description": alt, **pairs, "Software": None},
+    }
+    paths = [Path(folder) / f"{name}.{suffix}" for suffix in ("pdf", "png", "alt.txt")]
+    for path, dpi in zip(paths[:2], (300, 200), strict=True):  # of the pictures inside the PDF
+        kind = path.suffix[1:]
+        save = functools.partial(figure.savefig, format=kind, dpi=dpi, metadata=about[kind])
+        write_file(path, save)
+    write_text(paths[2], alt.strip() + "\n")
+    return paths
