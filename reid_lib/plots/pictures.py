@@ -1,4 +1,7 @@
-"""Figures with images: the sample sheet, Fig. 1, Fig. 3 and activation maps."""
+"""Figures that show images: the sample sheet, Fig. 1, Fig. 3 and activation maps.
+
+Their layout is in inches from the top left corner of the page.
+"""
 
 from __future__ import annotations
 
@@ -6,131 +9,125 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import matplotlib.pyplot as plt
-import matplotlib.style
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
-from matplotlib.text import Text
-from matplotlib.ticker import (
-    MaxNLocator,
-)
+from matplotlib.ticker import MaxNLocator
+from mpl_toolkits.axes_grid1 import ImageGrid
 from PIL import Image
 
-from reid_lib.plots.style import (
-    DOUBLE,
-    GREY,
-    INK,
-    RED,
-    SMALL,
-    _images,
-    _not_empty,
-    _released,
-    _same_length,
-    _shortened,
-    _style,
-    _width,
-    _wrapped,
-)
+from reid_lib.plots import style
 
 _HEAD, _LINE = 0.145, 0.125  # inches: the line above a picture, and each line below it
 _MAP_COLOURS = "viridis"
+_LOOKS = {  # the frame of a picture, and the text above and below it
+    "query": ({"ec": style.INK, "lw": 1.2}, {}),
+    "correct": ({"ec": style.RED, "lw": 2.0}, {"color": style.RED, "fontweight": "bold"}),
+    "wrong": ({"ec": "#bbbbbb", "lw": 0.5}, {}),
+    "junk": (
+        {"ec": style.GREY, "lw": 1.2, "ls": (0, (1.2, 0.8))},
+        {"color": style.GREY, "style": "italic"},
+    ),
+}
 
 
-def _sheet(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure and, over all of it, axes measured in inches from the top left corner."""
-    figure = _released(plt.figure(figsize=(width, height)))
-    page = figure.add_axes((0, 0, 1, 1))
+def _page(width: float, height: float) -> Axes:
+    """Axes over all of a new figure, measured in inches from the top left corner."""
+    page = style.release(plt.figure(figsize=(width, height))).add_axes((0, 0, 1, 1))
     page.set(xlim=(0, width), ylim=(height, 0))
     page.set_axis_off()
-    return figure, page
+    return page
 
 
-def _inset(page: Axes, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes at a place given in inches from the top left corner of the page."""
-    figure = page.get_figure()
-    w, h = figure.get_size_inches()
-    return figure.add_axes((left / w, 1 - (top + height) / h, width / w, height / h))
+def _box(page: Axes, left: float, top: float, width: float, height: float) -> tuple:
+    """A place on the page as fractions of the figure: left, bottom, width, height."""
+    w, h = page.get_figure().get_size_inches()
+    return left / w, 1 - (top + height) / h, width / w, height / h
 
 
-def _picture(page: Axes, image: np.ndarray, left: float, top: float, width: float, height: float):
-    axes = _inset(page, left, top, width, height)
-    axes.imshow(image, interpolation="antialiased", aspect="auto")
-    axes.set_axis_off()
-    return axes
+def _grid(page: Axes, left, top, size: tuple, shape=(1, 1), gap=(0.08, 0.08)) -> list[Axes]:
+    """A grid of axes for pictures of `size` (width, height), line by line."""
+    extent = [
+        n * side + (n - 1) * between
+        for n, side, between in zip(shape[::-1], size, gap, strict=True)
+    ]
+    box = _box(page, left, top, *extent)
+    how = {"aspect": False, "label_mode": "keep", "axes_class": Axes}
+    return list(ImageGrid(page.get_figure(), box, shape, axes_pad=gap, **how))
 
 
-def _line(page: Axes, x: float, y: float, text: str, **how) -> Text:
-    how = {"ha": "center", "va": "top", "fontsize": SMALL, "parse_math": False} | how
-    return page.text(x, y, text, **how)
+def _show(axes: Axes, image: np.ndarray, kind: str = "", above: str = "", below: str = "") -> None:
+    """Show a picture in the frame of its kind, with text above and below it."""
+    axes.imshow(image, interpolation="antialiased", aspect="auto", extent=(0, 1, 0, 1))
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    frame, words = _LOOKS.get(kind, ({}, {}))
+    if frame:  # twice as wide and below the picture, so that it lies around the pixels
+        frame = frame | {"lw": 2 * frame["lw"], "joinstyle": "miter", "gid": kind}
+        place = {"transform": axes.transAxes, "clip_on": False, "zorder": -1}
+        axes.add_patch(Rectangle((0, 0), 1, 1, fill=False, **frame, **place))
+    words = {"fontsize": style.SMALL, "parse_math": False} | words
+    axes.set_xlabel(below, labelpad=3, **words)
+    axes.set_title(above, pad=3.2, **words | ({"fontweight": "bold"} if kind == "query" else {}))
 
 
-def _caption(page: Axes, x: float, top: float, lines: Iterable[str], **how) -> None:
-    for i, text in enumerate(lines):
-        _line(page, x, top + (i + 0.8) * _LINE, text, va="baseline", **how)
+def _write(page: Axes, x: float, y: float, text: str, **how) -> None:
+    how = {"ha": "center", "va": "top", "fontsize": style.SMALL, "parse_math": False} | how
+    page.text(x, y, text, **how)
 
 
-def _box(page: Axes, left, top, width, height, kind: str) -> None:
-    """Frame a picture: 'correct' in red, 'junk' dashed grey, 'wrong' a hair line, 'query' black."""
-    look = {
-        "correct": {"edgecolor": RED, "linewidth": 2.0},
-        "junk": {"edgecolor": GREY, "linewidth": 1.2, "linestyle": (0, (2.5, 1.5))},
-        "wrong": {"edgecolor": "#bbbbbb", "linewidth": 0.5},
-        "query": {"edgecolor": INK, "linewidth": 1.2},
-    }[kind]
-    out = look["linewidth"] / 72 / 2  # the frame lies around the pixels, not over them
-    page.add_patch(
-        Rectangle(
-            (left - out, top - out),
-            width + 2 * out,
-            height + 2 * out,
-            fill=False,
-            gid=kind,
-            joinstyle="miter",
-            **look,
-        )
-    )
-
-
-def _arrow(page: Axes, start: tuple[float, float], end: tuple[float, float], **how) -> None:
-    how = {"arrowstyle": "-|>", "mutation_scale": 9, "linewidth": 1.0, "color": INK} | how
+def _arrow(page: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+    how = {"arrowstyle": "-|>", "mutation_scale": 9, "linewidth": 1.0, "color": style.INK}
     page.add_patch(FancyArrowPatch(start, end, shrinkA=0, shrinkB=0, **how))
 
 
-def _person(pids: Iterable, width: float) -> Callable[[Any], list[str]]:
-    """Write 'person 12' on one line if all of `pids` fit into `width` inches, else on two."""
-    if all(_width(f"person {pid}", SMALL, "bold") <= width for pid in pids):
-        return lambda pid: [f"person {pid}"]
-    return lambda pid: ["person", _shortened(pid, width, weight="bold")]
+def _namer(pids: Iterable, width: float) -> tuple[Callable[[Any], str], int]:
+    """How to write 'person 12': on one line if all of `pids` fit into `width` inches, else on two.
+
+    Returns:
+        The function from a pid to its text, and the number of lines.
+    """
+    if all(style.text_width(f"person {pid}", style.SMALL, "bold") <= width for pid in pids):
+        return lambda pid: f"person {pid}", 1
+    return lambda pid: f"person\n{style.shorten(pid, width, weight='bold')}", 2
 
 
-def _ranked(
-    page, images, pids, sq_distances, kinds, left, top, cell, picture, height, person, rank=0
-):
-    """A line of ranked gallery pictures; ranks go on from `rank` and count what is not junk."""
-    for i, (image, pid, kind) in enumerate(zip(images, pids, kinds, strict=True)):
-        x, y = left + i * cell + (cell - picture) / 2, top + _HEAD
-        rank += kind != "junk"
-        head = "junk" if kind == "junk" else f"{rank} ✓" if kind == "correct" else f"{rank}"
-        look = {
-            "correct": {"color": RED, "fontweight": "bold"},
-            "junk": {"color": GREY, "fontstyle": "italic"},
-            "wrong": {},
-        }[kind]
-        _line(page, x + picture / 2, y - 0.035, head, va="bottom", **look)
-        _picture(page, image, x, y, picture, height)
-        _box(page, x, y, picture, height, kind)
-        caption = [*person(pid), _distance(float(sq_distances[i]))]
-        _caption(page, x + picture / 2, y + height + 0.04, caption, **look)
-    return rank
+def _distance(value: float) -> str:
+    if value != 0 and (abs(value) < 0.01 or abs(value) >= 1e5):
+        return f"d² {value:.1e}"
+    return f"d² {value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
 
 
-@_style()
+def _show_ranked(grid: list[Axes], images, pids, sq_distances, kinds, name: Callable) -> None:
+    """Show ranked gallery images in a grid; ranks do not count junk, and spare axes are hidden."""
+    ranks = np.cumsum(np.asarray(kinds) != "junk")
+    for axes, image, pid, sq, kind, rank in zip(
+        grid, images, pids, sq_distances, kinds, ranks, strict=False
+    ):
+        above = {"junk": "junk", "correct": f"{rank} ✓"}.get(kind, str(rank))
+        _show(axes, image, kind, above, f"{name(pid)}\n{_distance(float(sq))}")
+    for spare in grid[len(images) :]:
+        spare.set_visible(False)
+
+
+def _check_case(case: Mapping[str, Any], keys: Sequence[str]) -> None:
+    style.check_images(case["query_image"], "query_image", 3)
+    style.check_not_empty(style.check_images(case["images"], "images"), "images")
+    style.check_lengths(len(case["images"]), **{key: case[key] for key in keys})
+
+
+def _ratio(images) -> float:
+    """Height over width of an image or of equally large images."""
+    return np.shape(images)[-3] / np.shape(images)[-2]
+
+
+@style.in_style()
 def person_sheet(images: np.ndarray, title: str = "") -> Figure:
-    """Show the 16 views of one person: a camera a row, an orientation a column.
+    """Show the 16 views of one person; columns: orientations; rows: cameras.
 
     Args:
         images: (2, 8, H, W, 3) uint8; images[c, o] is camera c + 1, orientation o + 1.
@@ -139,37 +136,35 @@ def person_sheet(images: np.ndarray, title: str = "") -> Figure:
         A figure two columns wide.
     Raises:
         ValueError: another shape or dtype.
+    Example:
+        >>> person_sheet(np.zeros((2, 8, 128, 48, 3), dtype=np.uint8), "person 1").get_figwidth()
+        6.9
     """
     images = np.asarray(images)
     if images.ndim != 5 or images.shape[:2] != (2, 8):
         raise ValueError(f"images is {images.shape}; expected (2, 8, H, W, 3): camera, orientation")
-    for row in images:
-        _images(row, "images")
-    height_of, width_of = images.shape[2:4]
-    side, gap = 0.26, 0.05
-    picture = (DOUBLE - side - 0.05) / 8 - gap
-    height = min(picture * height_of / width_of, 2.2)
-    picture = height * width_of / height_of
-    cell = (DOUBLE - side - 0.05) / 8
-    top = 0.08 + (0.22 if title else 0) + 0.32
-    figure, page = _sheet(DOUBLE, top + 2 * (height + gap) + 0.04)
-    middle = side + 4 * cell
+    flat = style.check_images(images.reshape(16, *images.shape[2:]), "images")
+    width = min((style.DOUBLE - 0.31) / 8 - 0.05, 2.2 / _ratio(flat))
+    height = width * _ratio(flat)
+    top = 0.4 + (0.22 if title else 0)
+    page = _page(style.DOUBLE, top + 2 * (height + 0.05) + 0.04)
     if title:
-        _line(page, DOUBLE / 2, 0.08, _shortened(title, DOUBLE - 0.2, 9), fontsize=9)
-    _line(page, middle, top - 0.19, "orientation", va="bottom", fontsize=8)
-    for camera in range(2):
-        y = top + camera * (height + gap)
-        name = f"camera {camera + 1}"
-        _line(page, side / 2, y + height / 2, name, rotation=90, va="center", fontsize=8)
-        for view in range(8):
-            x = side + view * cell + (cell - picture) / 2
-            if camera == 0:
-                _line(page, x + picture / 2, y - 0.04, str(view + 1), va="bottom")
-            _picture(page, images[camera, view], x, y, picture, height)
-    return figure
+        _write(
+            page, style.DOUBLE / 2, 0.08, style.shorten(title, style.DOUBLE - 0.2, 9), fontsize=9
+        )
+    left = (style.DOUBLE + 0.26 - 8 * (width + 0.05)) / 2
+    _write(page, left + 4 * (width + 0.05), top - 0.19, "orientation", va="bottom", fontsize=8)
+    grid = _grid(page, left, top, (width, height), (2, 8), (0.05, 0.05))
+    for axes, image in zip(grid, flat, strict=True):
+        _show(axes, image)
+    for i, axes in enumerate(grid[:8]):
+        axes.set_title(str(i + 1), fontsize=style.SMALL, pad=2.5)
+    for i, axes in enumerate(grid[::8]):
+        axes.set_ylabel(f"camera {i + 1}")
+    return page.get_figure()
 
 
-@_style()
+@style.in_style()
 def framework(
     query_image: np.ndarray,
     code: np.ndarray,
@@ -183,15 +178,15 @@ def framework(
 ) -> Figure:
     """Follow one query through the framework (Fig. 1): network, code, distances, ranking.
 
-    The gallery is put in ascending order of distance here (ties keep their order); all of its
-    distances are plotted and the first `k` images shown.
+    The gallery is sorted by ascending distance here (ties keep their order). All of its distances
+    are plotted and its first `k` images shown.
 
     Args:
         query_image: (H, W, 3) uint8.
         code: (D,) float, the query's inherent code, drawn number by number, down each column.
         gallery_images: (n, H, W, 3) uint8.
         sq_distances: (n,) float, squared distances from the query's code.
-        correct: (n,) bool, the same person as the query.
+        correct: (n,) bool, whether an image shows the query's person.
         pids: (n,), the gallery's persons.
         query_pid: the query's person.
         backbone: name of the network.
@@ -201,238 +196,180 @@ def framework(
     Raises:
         ValueError: lengths or image shapes disagree, or the gallery is empty.
     """
-    query_image = _images(query_image, "query_image", 3)
-    gallery_images = _images(gallery_images, "gallery_images")
+    query_image = style.check_images(query_image, "query_image", 3)
+    gallery_images = style.check_images(gallery_images, "gallery_images")
+    style.check_not_empty(gallery_images, "gallery_images")
     n = len(gallery_images)
-    _not_empty(gallery_images, "gallery_images")
-    _same_length(n, sq_distances=sq_distances, correct=correct, pids=pids)
-    code = np.asarray(code, dtype=float)
+    style.check_lengths(n, sq_distances=sq_distances, correct=correct, pids=pids)
+    code, sq_distances = np.asarray(code, dtype=float), np.asarray(sq_distances, dtype=float)
     if code.ndim != 1 or not len(code) or not np.isfinite(code).all():
         raise ValueError(f"code is {code.shape}; expected (D,) finite numbers")
     if k < 1:
         raise ValueError(f"k is {k}; expected at least 1")
-    if not np.isfinite(np.asarray(sq_distances, dtype=float)).all():
+    if not np.isfinite(sq_distances).all():
         raise ValueError("sq_distances holds NaN or infinity; leave out what has no distance")
-    order = np.argsort(np.asarray(sq_distances, dtype=float), kind="stable")
-    ranked = np.asarray(sq_distances, dtype=float)[order]
+    order, k = np.argsort(sq_distances, kind="stable"), min(k, n, 12)
+    ranked, pids = sq_distances[order], np.asarray(pids)[order]
     hits = np.asarray(correct, dtype=bool)[order]
-    ranked_pids = np.asarray(pids)[order]
-    k = min(k, n, 12)
 
-    cell = min((DOUBLE - 0.1) / k, 0.66)
-    picture = cell - 0.08
-    small = picture * gallery_images.shape[1] / gallery_images.shape[2]
-    person = _person(ranked_pids[:k], cell - 0.03)
-    lines = len(person(ranked_pids[0])) + 1
-    tier = 2.02  # the height of the upper line of the figure
-    ranking_top = tier + 0.46
-    figure, page = _sheet(DOUBLE, ranking_top + _HEAD + small + 0.08 + lines * _LINE)
-    middle = 0.98
+    cell = min((style.DOUBLE - 0.1) / k, 0.66)
+    size = cell - 0.08, (cell - 0.08) * _ratio(gallery_images)
+    name, lines = _namer(pids[:k], cell - 0.03)
+    top = 2.48  # of the ranking
+    page = _page(style.DOUBLE, top + _HEAD + size[1] + 0.08 + (lines + 1) * _LINE)
+    _draw_query(page, query_image, query_pid)
+    _draw_network(page, {"resnet18": "ResNet-18", "resnet50": "ResNet-50"}.get(backbone, backbone))
+    _draw_code(page, code)
+    _draw_distances(page, ranked, hits)
+    page.plot((0.1, style.DOUBLE - 0.1), (top - 0.08, top - 0.08), color=style.INK, lw=0.8)
+    words = f"ranking: the nearest {k} by d²"
+    _write(page, 0.1, top - 0.13, words, fontsize=8, ha="left", va="bottom")
+    grid = _grid(page, (style.DOUBLE - k * cell) / 2 + 0.04, top + _HEAD, size, (1, k))
+    kinds = np.where(hits[:k], "correct", "wrong")
+    _show_ranked(grid, gallery_images[order[:k]], pids, ranked, kinds, name)
+    return page.get_figure()
 
-    # The query.
-    tall = min(1.5, 0.8 * query_image.shape[0] / query_image.shape[1])
-    wide = tall * query_image.shape[1] / query_image.shape[0]
-    x, y = 0.12 + (0.8 - wide) / 2, middle - tall / 2
-    _line(page, 0.52, 0.05, "query", fontsize=8)
-    _picture(page, query_image, x, y, wide, tall)
-    _box(page, x, y, wide, tall, "query")
-    _caption(page, 0.52, middle + tall / 2 + 0.03, [_shortened(f"person {query_pid}", 0.98)])
-    _arrow(page, (0.96, middle), (1.2, middle))
 
-    # The network: maps shrink in size and grow in number from block to block.
-    name = {"resnet18": "ResNet-18", "resnet50": "ResNet-50"}.get(backbone, backbone)
-    blocks = ("conv1", "conv2", "conv3", "conv4", "conv5", "pool5")
-    _line(page, 1.98, 0.05, _shortened(name, 1.5, 8), fontsize=8)
-    for i, block in enumerate(blocks):
-        high = 1.4 - 0.16 * i
+_MIDDLE = 0.98  # inches from the top: the arrows of Fig. 1
+
+
+def _draw_query(page: Axes, image: np.ndarray, pid: Any) -> None:
+    height = min(1.5, 0.8 * _ratio(image))
+    width = height / _ratio(image)
+    _write(page, 0.52, 0.05, "query", fontsize=8)
+    (axes,) = _grid(page, 0.52 - width / 2, _MIDDLE - height / 2, (width, height))
+    _show(axes, image, "query", below=style.shorten(f"person {pid}", 0.98))
+    _arrow(page, (0.96, _MIDDLE), (1.2, _MIDDLE))
+
+
+def _draw_network(page: Axes, name: str) -> None:
+    """Draw the blocks of the network: their maps shrink in size and grow in number."""
+    _write(page, 1.98, 0.05, style.shorten(name, 1.5, 8), fontsize=8)
+    for i, block in enumerate(("conv1", "conv2", "conv3", "conv4", "conv5", "pool5")):
+        left, high = 1.25 + 0.25 * i, 1.4 - 0.16 * i
         shade = plt.get_cmap("Blues")(0.08 + 0.09 * i)
-        page.add_patch(
-            Rectangle((1.25 + 0.25 * i, middle - high / 2), 0.19, high, fc=shade, ec=INK, lw=0.6)
-        )
-        _line(page, 1.345 + 0.25 * i, middle, block, rotation=90, va="center")
-    _arrow(page, (2.74, middle), (2.98, middle))
+        place = (left, _MIDDLE - high / 2), 0.19, high
+        page.add_patch(Rectangle(*place, fc=shade, ec=style.INK, lw=0.6))
+        _write(page, left + 0.095, _MIDDLE, block, rotation=90, va="center")
+    _arrow(page, (2.74, _MIDDLE), (2.98, _MIDDLE))
 
-    # The code, folded into columns so that each of its numbers has a visible cell.
+
+def _draw_code(page: Axes, code: np.ndarray) -> None:
+    """Draw a code folded into columns, so that each of its numbers has a visible cell."""
     columns = math.ceil(len(code) / 64)
-    rows = math.ceil(len(code) / columns)
-    folded = np.full(columns * rows, np.nan)
-    folded[: len(code)] = code
-    signed = code.min() < 0
-    limit = float(np.abs(code).max()) or 1.0
-    wide = min(0.62, 0.08 * max(columns, 2))
-    strip = _inset(page, 3.36 - wide / 2, 0.3, wide, 1.36)
-    strip.set_gid("code")
-    colours = strip.imshow(
-        folded.reshape(columns, rows).T,
-        cmap="RdBu_r" if signed else "viridis",
-        vmin=-limit if signed else 0,
-        vmax=limit,
-        aspect="auto",
-        interpolation="nearest",
+    folded = np.full((columns, math.ceil(len(code) / columns)), np.nan)
+    folded.flat[: len(code)] = code
+    signed, limit = code.min() < 0, float(np.abs(code).max()) or 1.0
+    low, colours = (-limit, "RdBu_r") if signed else (0, "viridis")
+    width = min(0.62, 0.08 * max(columns, 2))
+    _write(page, 3.36, 0.05, "inherent code", fontsize=8)
+    strip = page.get_figure().add_axes(_box(page, 3.36 - width / 2, 0.3, width, 1.36), gid="code")
+    image = strip.imshow(
+        folded.T, cmap=colours, vmin=low, vmax=limit, aspect="auto", interpolation="nearest"
     )
     strip.set_axis_off()
-    _line(page, 3.36, 0.05, "inherent code", fontsize=8)
-    bar = figure.colorbar(colours, cax=_inset(page, 3.05, 1.74, 0.62, 0.06), location="bottom")
+    place = page.get_figure().add_axes(_box(page, 3.05, 1.74, 0.62, 0.06))
+    bar = page.get_figure().colorbar(image, cax=place, location="bottom")
     ends = (-limit, 0, limit) if signed else (0, limit)
     bar.set_ticks(ends, labels=[f"{end:.2g}".replace("-", "−") for end in ends])
     bar.ax.tick_params(length=0, pad=2)
     bar.outline.set_visible(False)
-    _caption(page, 3.36, 1.92, [f"{len(code)} numbers"])
-    _arrow(page, (3.74, middle), (3.98, middle))
+    _write(page, 3.36, 1.92, f"{len(code)} numbers")
+    _arrow(page, (3.74, _MIDDLE), (3.98, _MIDDLE))
 
-    # The distances to the whole gallery, in the order of the ranking.
-    left_plot, wide = 4.62, DOUBLE - 4.62 - 0.1
-    x_plot = left_plot + wide / 2
-    plot = _inset(page, left_plot, 0.3, wide, 1.3)
-    ranks = np.arange(1, n + 1)
+
+def _draw_distances(page: Axes, ranked: np.ndarray, hits: np.ndarray) -> None:
+    """Plot the distances to the whole gallery in the order of the ranking."""
+    n, ranks = len(ranked), np.arange(1, len(ranked) + 1)
+    plot = page.get_figure().add_axes(_box(page, 4.62, 0.3, 2.18, 1.3))
     plot.plot(ranks[~hits], ranked[~hits], ".", color="#999999", ms=2.5, label="wrong")
     if hits.any():
-        plot.plot(ranks[hits], ranked[hits], "D", color=RED, ms=3.5, label="correct")
+        plot.plot(ranks[hits], ranked[hits], "D", color=style.RED, ms=3.5, label="correct")
     plot.set(ylim=(0, ranked[-1] * 1.08 or 1), xlim=(1 - 0.04 * n, n + 0.04 * n))
     ticks = MaxNLocator(5, integer=True).tick_values(1, n)
     plot.set_xticks([1, *(tick for tick in ticks if max(1, 0.1 * n) < tick <= n)])
     plot.yaxis.set_major_locator(MaxNLocator(4))
-    plot.set_xlabel(f"rank among the gallery's {n:,}", labelpad=2)
+    plot.set_xlabel(f"rank in the gallery of {n:,}", labelpad=2)
     plot.set_ylabel("squared distance d²", labelpad=3)
     plot.legend(loc="lower right", handlelength=1, borderpad=0, labelspacing=0.2)
-    _line(page, x_plot, 0.05, "distances to the gallery", fontsize=8)
-
-    # The ranking.
-    left = (DOUBLE - k * cell) / 2
-    rule = ranking_top - 0.08
-    page.plot((0.1, DOUBLE - 0.1), (rule, rule), color=INK, lw=0.8)
-    nearest = f"ranking: the nearest {k} by d²"
-    _line(page, 0.1, rule - 0.05, nearest, fontsize=8, ha="left", va="bottom")
-    _arrow(page, (x_plot, tier), (x_plot, rule))
-    kinds = ["correct" if hit else "wrong" for hit in hits[:k]]
-    _ranked(
-        page,
-        gallery_images[order[:k]],
-        ranked_pids[:k],
-        ranked[:k],
-        kinds,
-        left,
-        ranking_top,
-        cell,
-        picture,
-        small,
-        person,
-    )
-    return figure
+    _write(page, 5.71, 0.05, "distances to the gallery", fontsize=8)
+    _arrow(page, (5.71, 2.02), (5.71, 2.4))
 
 
-@_style()
+@style.in_style()
 def ranking(cases: Sequence[Mapping[str, Any]]) -> Figure:
-    """Show ranked galleries (Fig. 3): the query at the left, then its gallery by distance.
+    """Show ranked galleries (Fig. 3): on the left the query, then its gallery by distance.
 
-    A correct match has a red box and a tick, junk a dashed grey box and the word; ranks count what
-    is not junk.
+    A correct match has a red frame and a tick, junk a dashed grey frame and the word; ranks do not
+    count junk.
 
     Args:
-        cases: one mapping a query, with `label`; `query_image`, (H, W, 3) uint8; `query_pid`; and
+        cases: one mapping per query, with `label`; `query_image`, (H, W, 3) uint8; `query_pid`; and
             of the ranked gallery `images`, (k, H, W, 3) uint8, `pids`, `sq_distances` and
-            `correct`, (k,), and optionally `junk`, (k,) bool (an image that is junk is drawn as
-            junk whatever `correct` says). More than ten images go on further lines.
+            `correct`, (k,), and optionally `junk`, (k,) bool (junk is drawn as junk whatever
+            `correct` says). More than ten images continue on further lines.
     Returns:
-        A figure two columns wide.
+        A figure up to two columns wide.
     Raises:
         ValueError: no case, one without images, or lengths disagree.
     """
-    _not_empty(cases, "cases")
+    style.check_not_empty(cases, "cases")
     for case in cases:
-        _images(case["query_image"], "query_image", 3)
-        k = len(_images(case["images"], "images"))
-        _not_empty(case["images"], "images")
-        _same_length(k, **{key: case[key] for key in ("pids", "sq_distances", "correct")})
-        if case.get("junk") is not None:
-            _same_length(k, junk=case["junk"])
-
+        junk = ("junk",) if case.get("junk") is not None else ()
+        _check_case(case, ("pids", "sq_distances", "correct", *junk))
     across = min(10, max(len(case["images"]) for case in cases))
-    side, gap, margin = 0.26, 0.2, 0.04
-    cell = min((DOUBLE - side - gap - 2 * margin) / (across + 1), 0.9)
-    picture = cell - 0.08
-    every_pid = [pid for case in cases for pid in (case["query_pid"], *case["pids"])]
-    person = _person(every_pid, cell - 0.03)
-    lines = len(person(every_pid[0])) + 1
-    below = 0.07 + lines * _LINE
-    heights = [
-        picture
-        * max(
-            np.shape(case[key])[-3] / np.shape(case[key])[-2] for key in ("images", "query_image")
-        )
-        for case in cases
-    ]
+    side, gap = 0.3, 0.2
+    cell = min((style.DOUBLE - side - gap - 0.04) / (across + 1), 0.9)
+    name, lines = _namer([p for c in cases for p in (c["query_pid"], *c["pids"])], cell - 0.03)
+    width = max(side + gap + cell * (across + 1) + 0.04, 2.0)
+    key = ["number: rank", "✓ red frame: the query's person", "d²: squared distance of the codes"]
+    if any(np.any(case.get("junk")) for case in cases if case.get("junk") is not None):
+        key += ["dashed: junk, not ranked"]
+    key = ["    ".join(key)] if style.text_width("    ".join(key), style.SMALL) < width else key
+
+    sizes = [(cell - 0.08, (cell - 0.08) * _ratio(case["images"])) for case in cases]
+    between = 0.12 + _HEAD + (lines + 1) * _LINE  # from a picture to the one below
     rows = [math.ceil(len(case["images"]) / across) for case in cases]
-    tall = [n * (_HEAD + h + below) for n, h in zip(rows, heights, strict=True)]
-    between = 0.1
-    width = 2 * margin + side + gap + cell * (across + 1)
-    any_junk = any(case.get("junk") is not None and np.any(case["junk"]) for case in cases)
-    key = ["number: rank", "✓ red box: the query's person", "d²: squared distance of the codes"]
-    key += ["dashed: junk, not ranked"] if any_junk else []
-    if _width("    ".join(key), SMALL) < width:
-        key = ["    ".join(key)]
-    total = 0.12 + sum(tall) + between * (len(cases) - 1) + len(key) * _LINE
-    figure, page = _sheet(max(width, 2.0), total)
-
-    top = 0.04
-    left = margin + side
-    for case, height, space in zip(cases, heights, tall, strict=True):
-        junk = case.get("junk")
-        junk = np.zeros(len(case["images"]), bool) if junk is None else np.asarray(junk, bool)
-        kinds = np.where(
-            junk, "junk", np.where(np.asarray(case["correct"], bool), "correct", "wrong")
-        )
-        label = _shortened(case["label"], space - 0.1, 8.5, "bold")
-        bold = {"fontsize": 8.5, "fontweight": "bold"}
-        _line(page, margin + 0.1, top + space / 2, label, rotation=90, va="center", **bold)
-        x = left + (cell - picture) / 2
-        _line(page, x + picture / 2, top + _HEAD - 0.035, "query", va="bottom", fontweight="bold")
-        _picture(page, case["query_image"], x, top + _HEAD, picture, height)
-        _box(page, x, top + _HEAD, picture, height, "query")
-        _caption(page, x + picture / 2, top + _HEAD + height + 0.04, person(case["query_pid"]))
-        line_height = _HEAD + height + below
-        shown = 0
-        for line in range(math.ceil(len(kinds) / across)):
-            part = slice(line * across, (line + 1) * across)
-            shown = _ranked(
-                page,
-                case["images"][part],
-                np.asarray(case["pids"])[part],
-                np.asarray(case["sq_distances"])[part],
-                kinds[part].tolist(),
-                left + cell + gap,
-                top + line * line_height,
-                cell,
-                picture,
-                height,
-                person,
-                shown,
-            )
-        top += space + between
-    _caption(page, width / 2, total - 0.03 - len(key) * _LINE, key, color="#555555")
-    return figure
+    tall = [n * (size[1] + between) for n, size in zip(rows, sizes, strict=True)]
+    page = _page(width, 0.06 + sum(tall) + len(key) * _LINE)
+    top = 0.04 + _HEAD
+    for case, size, n, high in zip(cases, sizes, rows, tall, strict=True):
+        label = style.shorten(case["label"], high - 0.25, 8.5, "bold")
+        bold = {"fontsize": 8.5, "fontweight": "bold", "rotation": 90, "va": "center"}
+        _write(page, 0.14, top + (high - between) / 2, label, **bold)
+        (axes,) = _grid(page, side + 0.04, top, size)
+        _show(axes, case["query_image"], "query", "query", name(case["query_pid"]))
+        kinds = np.where(np.asarray(case["correct"], dtype=bool), "correct", "wrong")
+        if case.get("junk") is not None:
+            kinds = np.where(np.asarray(case["junk"], dtype=bool), "junk", kinds)
+        grid = _grid(page, side + cell + gap, top, size, (n, across), (0.08, between))
+        _show_ranked(grid, case["images"], case["pids"], case["sq_distances"], kinds, name)
+        top += high
+    _write(page, width / 2, top - _HEAD - 0.02, "\n".join(key), color="#555555")
+    return page.get_figure()
 
 
-@_style()
+@style.in_style()
 def activation_maps(cases: Sequence[Mapping[str, Any]]) -> Figure:
-    """Show where two images hold what makes their codes alike.
+    """Show where two images contain what makes their codes similar.
 
-    The code is the mean of the last feature map f over its places x, so the cosine of two codes is
-    the mean over the places of either image of
+    The code is the mean of the last feature map f over its positions x, so the cosine of two codes
+    is the mean over the positions of either image of
 
         m(x) = f(x) . c' / (||c|| ||c'||),    c = mean_x f(x), and c' the other image's code,
 
-    and m says how much each place brings to the likeness. All maps of a figure share one scale.
+    and m is the contribution of each position to the similarity. All maps of a figure share one
+    colour scale.
 
-    What m does not say: gallery images are ranked by distance, on which the norms of the codes bear
-    too. Where codes have no negative parts (after a ReLU), places that are active for everyone
-    are bright with everyone: compare the query's maps with each other. There are few places (4 x 2
-    for 128 x 48 pixels and a ResNet), each of which sees most of the image; the map is spread
-    smoothly and evenly over the image, so its edges mean nothing.
+    What m does not show: the gallery is ranked by distance, which depends on the norms of the codes
+    too. Where codes have no negative parts (after a ReLU), positions that are active for all images
+    are bright in all comparisons: compare the query's maps with each other. There are few positions
+    (4 x 2 for 128 x 48 pixels and a ResNet), each of which sees most of the image; the map is
+    interpolated over the image, so its edges mean nothing.
 
     Args:
-        cases: one mapping a query, with `label`; `query_image`, (H, W, 3) uint8; `query_pid`; and
-            of k images beside it `images`, (k, H, W, 3) uint8, `pids`, `ranks`, `sq_distances` and
+        cases: one mapping per query, with `label`; `query_image`, (H, W, 3) uint8; `query_pid`; and
+            of k other images `images`, (k, H, W, 3) uint8, `pids`, `ranks`, `sq_distances` and
             `correct`, (k,); `query_maps`, (k, h, w), m of the query given each image's code; and
             `maps`, (k, h, w), m of each image given the query's code.
     Returns:
@@ -440,90 +377,66 @@ def activation_maps(cases: Sequence[Mapping[str, Any]]) -> Figure:
     Raises:
         ValueError: no case, one without images, lengths disagree, or a map is not finite.
     """
-    _not_empty(cases, "cases")
+    style.check_not_empty(cases, "cases")
     for case in cases:
-        _images(case["query_image"], "query_image", 3)
-        k = len(_images(case["images"], "images"))
-        _not_empty(case["images"], "images")
         each = ("pids", "ranks", "sq_distances", "correct", "query_maps", "maps")
-        _same_length(k, **{key: case[key] for key in each})
+        _check_case(case, each)
         for key in ("query_maps", "maps"):
             if np.ndim(case[key]) != 3 or not np.isfinite(case[key]).all():
                 raise ValueError(f"{key} is {np.shape(case[key])}; expected finite (k, h, w)")
-    every = [np.ravel(case[key]) for case in cases for key in ("query_maps", "maps")]
-    low, high = min(map(np.min, every)), max(map(np.max, every))
-    norm = Normalize(low, high if high > low else low + 1)
+    every = np.concatenate([np.ravel(c[key]) for c in cases for key in ("query_maps", "maps")])
+    norm = Normalize(every.min(), every.max() if np.ptp(every) else every.min() + 1)
 
     across = max(len(case["images"]) for case in cases)
-    side, gap, margin, foot = 0.26, 0.16, 0.04, 0.52
-    tallest = max(
-        np.shape(image)[0] / np.shape(image)[1]
-        for case in cases
-        for image in (case["query_image"], *case["images"])
-    )
-    cell = (DOUBLE - side - gap * across - 2 * margin) / (3 * across + 1)
-    picture = min(cell - 0.06, 1.5 / tallest)
-    cell, height = picture + 0.06, picture * tallest
-    every_pid = [pid for case in cases for pid in (case["query_pid"], *case["pids"])]
-    person = _person(every_pid, cell - 0.02)
-    below = 0.14 + len(person(every_pid[0])) * _LINE
-    left = margin + side
-    width = max(left + cell + across * (gap + 3 * cell) + margin, 3.0)
+    ratio = max(_ratio(case[key]) for case in cases for key in ("images", "query_image"))
+    gap, left = 0.16, 0.3
+    cell = min((style.DOUBLE - left - gap * across - 0.04) / (3 * across + 1), 1.5 / ratio + 0.06)
+    size = cell - 0.06, (cell - 0.06) * ratio
+    name, lines = _namer([p for c in cases for p in (c["query_pid"], *c["pids"])], cell - 0.02)
+    high = 0.14 + _HEAD + size[1] + lines * _LINE
+    width = max(left + cell + across * (gap + 3 * cell) + 0.04, 3.0)
     key = (
-        "In each group of three: where the query holds the other image's code, where that image "
-        "holds the query's, and the image itself. ✓ red box: the query's person. "
+        "In each group of three: where the query matches the other image's code, where that image "
+        "matches the query's, and the image itself. ✓ red frame: the query's person. "
         "d²: squared distance of the codes."
     )
-    key = _wrapped(key, width, SMALL).splitlines()
-    total = 0.04 + len(cases) * (_HEAD + height + below) + foot + len(key) * _LINE
-    figure, page = _sheet(width, total)
-
-    y = 0.04 + _HEAD
+    key = style.wrap(key, width, style.SMALL)
+    page = _page(width, 0.56 + len(cases) * high + (key.count("\n") + 1) * _LINE)
+    top = 0.04 + _HEAD
     for case in cases:
-        label = _shortened(case["label"], height, 8.5, "bold")
-        bold = {"fontsize": 8.5, "fontweight": "bold"}
-        _line(page, margin + 0.1, y + height / 2, label, rotation=90, va="center", **bold)
-        _line(page, left + picture / 2, y - 0.035, "query", va="bottom", fontweight="bold")
-        query, own = case["query_image"], person(case["query_pid"])
-        shown = [(query, left, "query", own, {})]
-        for j, image in enumerate(case["images"]):
-            x = left + cell + gap + j * (gap + 3 * cell)
-            right = bool(case["correct"][j])
-            look = {"color": RED, "fontweight": "bold"} if right else {}
-            words = f"rank {case['ranks'][j]}{' ✓' if right else ''}"
-            words += f", {_distance(float(case['sq_distances'][j]))}"
-            words += f", cosine {np.mean(case['maps'][j]):.2f}"
-            words = _shortened(words, 3 * cell, SMALL, "bold")
-            _line(page, x + cell + picture / 2, y - 0.035, words, va="bottom", **look)
-            kind, pid = "correct" if right else "wrong", person(case["pids"][j])
-            shown += [
-                (_mapped(query, case["query_maps"][j], norm), x, "query", own, {}),
-                (_mapped(image, case["maps"][j], norm), x + cell, kind, pid, look),
-                (image, x + 2 * cell, kind, pid, look),
-            ]
-        for image, x, kind, pid, look in shown:
-            _picture(page, image, x, y, picture, height)
-            _box(page, x, y, picture, height, kind)
-            _caption(page, x + picture / 2, y + height + 0.04, pid, **look)
-        y += height + below + _HEAD
+        label = style.shorten(case["label"], size[1], 8.5, "bold")
+        bold = {"fontsize": 8.5, "fontweight": "bold", "rotation": 90, "va": "center"}
+        _write(page, 0.14, top + size[1] / 2, label, **bold)
+        (axes,) = _grid(page, left, top, size)
+        _show(axes, case["query_image"], "query", "query", name(case["query_pid"]))
+        for j in range(len(case["images"])):
+            grid = _grid(
+                page, left + cell + gap + j * (gap + 3 * cell), top, size, (1, 3), (0.06, 0)
+            )
+            _show_mapped(grid, case, j, norm, name)
+        top += high
+    _draw_map_scale(page, top - _HEAD, norm, np.shape(cases[0]["maps"])[1:])
+    _write(page, width / 2, top - _HEAD + 0.46, key, color="#555555")
+    return page.get_figure()
 
-    y -= _HEAD
-    bar = figure.colorbar(
-        matplotlib.cm.ScalarMappable(norm, _MAP_COLOURS),
-        cax=_inset(page, width / 2 - 1.1, y, 2.2, 0.09),
-        orientation="horizontal",
+
+def _show_mapped(grid: list[Axes], case: Mapping, j: int, norm: Normalize, name: Callable) -> None:
+    """Show the query's map given image j, the map of image j given the query, and image j."""
+    image, query, maps = case["images"][j], case["query_image"], case["maps"][j]
+    correct = bool(case["correct"][j])
+    words = f"rank {case['ranks'][j]}{' ✓' if correct else ''}"
+    words += f", {_distance(float(case['sq_distances'][j]))}, cosine {np.mean(maps):.2f}"
+    words = style.shorten(words, 3.3 * grid[0].get_position().width * grid[0].figure.get_figwidth())
+    kind = "correct" if correct else "wrong"
+    _show(
+        grid[0], _mapped(query, case["query_maps"][j], norm), "query", "", name(case["query_pid"])
     )
-    bar.outline.set_visible(False)
-    bar.locator = MaxNLocator(5)
-    h, w = np.shape(cases[0]["maps"])[1:]
-    label = f"m(x) at {h} × {w} places, whose mean is the cosine of the two codes"
-    _caption(page, width / 2, y + 0.26, [label])
-    _caption(page, width / 2, y + foot - 0.06, key, color="#555555")
-    return figure
+    _show(grid[1], _mapped(image, maps, norm), kind, words, name(case["pids"][j]))
+    _show(grid[2], image, kind, "", name(case["pids"][j]))
 
 
 def _mapped(image: np.ndarray, values: np.ndarray, norm: Normalize) -> np.ndarray:
-    """The colours of a map spread over the image, which shows as a slight shade."""
+    """The colours of a map interpolated over the image, which shows as a slight shade."""
     grey = np.asarray(image) @ np.array([0.2126, 0.7152, 0.0722]) / 255
     small = Image.fromarray(np.asarray(values, dtype=np.float32))
     smooth = np.asarray(small.resize(grey.shape[::-1], Image.Resampling.BICUBIC))
@@ -531,9 +444,14 @@ def _mapped(image: np.ndarray, values: np.ndarray, norm: Normalize) -> np.ndarra
     return (255 * colours * (0.6 + 0.4 * grey[..., None])).round().astype(np.uint8)
 
 
-def _distance(value: float) -> str:
-    if not math.isfinite(value):
-        return f"d² {value}"
-    if value != 0 and (abs(value) < 0.01 or abs(value) >= 1e5):
-        return f"d² {value:.1e}"
-    return f"d² {value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
+def _draw_map_scale(page: Axes, top: float, norm: Normalize, shape: tuple[int, int]) -> None:
+    figure, middle = page.get_figure(), page.get_xlim()[1] / 2
+    bar = figure.colorbar(
+        ScalarMappable(norm, _MAP_COLOURS),
+        cax=figure.add_axes(_box(page, middle - 1.1, top, 2.2, 0.09)),
+        orientation="horizontal",
+    )
+    bar.outline.set_visible(False)
+    bar.locator = MaxNLocator(5)
+    label = f"m(x) at {shape[0]} × {shape[1]} positions; its mean is the cosine of the two codes"
+    _write(page, middle, top + 0.27, label)

@@ -1,20 +1,16 @@
 """Write a figure as PDF, PNG and alt text."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from reid_lib.plots.style import (
-    _style,
-)
+from reid_lib.plots.style import in_style
 from reid_lib.runs import write_file, write_text
 
 
-@_style()
+@in_style()
 def save(
     figure: Figure,
     folder: str | Path,
@@ -24,19 +20,22 @@ def save(
 ) -> list[Path]:
     """Write a figure as `name.pdf` and `name.png` (200 dpi), with its alt text in `name.alt.txt`.
 
-    Each file is written beside its place and renamed into it. Nothing in them depends on the time,
-    so the same figure gives the same bytes.
+    Each file is written under a temporary name and then renamed. Nothing in the files depends on
+    the time, so the same figure gives the same bytes.
 
     Args:
         figure: what to save; it stays open.
-        folder: where to; made if it is not there.
+        folder: where to save it; created if it does not exist.
         name: the files' name without a suffix.
-        alt: what is seen, for whoever does not see it; also the files' Subject and Description.
+        alt: a description for readers who cannot see the figure; also the PDF's Subject and the
+            PNG's Description.
         metadata: such as preset, config hash and commit: the PDF's keywords, the PNG's text chunks.
     Returns:
         The three paths: PDF, PNG, alt text.
     Raises:
         ValueError: `alt` is empty, or `name` is not a plain file name.
+    Example:
+        >>> save(figure, "figures/demo", "fig1", "A query and its ranking.")  # doctest: +SKIP
     """
     if not alt.strip():
         raise ValueError(f"the alt text of {name!r} is empty; say what the figure shows")
@@ -55,9 +54,9 @@ def save(
         "png": {"Title": name, "Description": alt, **pairs, "Software": None},
     }
     paths = [Path(folder) / f"{name}.{suffix}" for suffix in ("pdf", "png", "alt.txt")]
-    for path, dpi in zip(paths[:2], (300, 200), strict=True):  # of the pictures inside the PDF
+    for path, dpi in zip(paths[:2], (300, 200), strict=True):  # in a PDF: the dpi of its images
         kind = path.suffix[1:]
-        save = functools.partial(figure.savefig, format=kind, dpi=dpi, metadata=about[kind])
-        write_file(path, save)
+        draw = functools.partial(figure.savefig, format=kind, dpi=dpi, metadata=about[kind])
+        write_file(path, draw)
     write_text(paths[2], alt.strip() + "\n")
     return paths
