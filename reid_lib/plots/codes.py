@@ -241,7 +241,7 @@ def _share_scale(panels: Sequence[Axes], frame: pd.DataFrame) -> None:
 def tsne_panels(
     cases: Sequence[Mapping[str, Any]], note: str = "", coloured: Sequence | None = None
 ) -> Figure:
-    """Show codes embedded by t-SNE: each person has a colour and a convex hull, each camera a shape.
+    """Show codes embedded by t-SNE; colours and convex hulls: persons; shapes: cameras.
 
     Args:
         cases: one mapping per panel, with `title`; `xy`, (N, 2); `pids` and `camids`, (N,);
