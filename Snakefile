@@ -44,7 +44,7 @@ def code(*modules):
     package = HERE / "reid_lib"
     files = [path for name in modules for path in (package / name).rglob("*.*")]
     files += [package / f"{name}.py" for name in modules if not (package / name).is_dir()]
-    return sorted(str(path) for path in files if path.suffix in (".py", ".j2"))
+    return sorted(str(path) for path in files if path.suffix in (".py", ".j2", ".mplstyle"))
 
 
 def outputs(name):

@@ -1,7 +1,6 @@
 """Figures draw what they are given, can be read, take names literally, and redraw byte for byte."""
 
 import copy
-import os
 import re
 import subprocess
 import sys
@@ -12,40 +11,20 @@ import matplotlib
 
 matplotlib.use("agg")
 
+import drawings as of
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from drawings import (
-    DRAWINGS,
-    HOSTILE,
-    HOSTILE_DRAWINGS,
-    ROWS,
-    a_case,
-    a_curve,
-    a_gallery,
-    a_grid,
-    a_history,
-    a_mapped_case,
-    a_scatter_study,
-    a_table,
-    an_index,
-    effects_of,
-    histories,
-    noise,
-    plane_panels,
-    splits_of,
-    tsne_panel,
-)
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Polygon
 from matplotlib.path import Path as Outline
 from matplotlib.text import Text
-from PIL import Image
 
 from reid_lib import plots
+from reid_lib.config import SETTINGS
 from reid_lib.plots import style
 
 
@@ -54,7 +33,7 @@ def drawn():
     """Draws each of the figures above once."""
     made = {}
 
-    def get(name, drawings=DRAWINGS):
+    def get(name, drawings=of.DRAWINGS):
         key = name, id(drawings)
         if key not in made:
             made[key] = drawings[name]()
@@ -96,10 +75,7 @@ def frames(figure, kind):
     return figure.findobj(lambda artist: artist.get_gid() == kind)
 
 
-# --- all figures ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", DRAWINGS)
+@pytest.mark.parametrize("name", of.DRAWINGS)
 def test_every_text_is_readable_whole_and_clear_of_the_others(name, drawn, monkeypatch):
     figure = drawn(name)
     assert isinstance(figure, Figure)
@@ -119,20 +95,20 @@ def test_every_text_is_readable_whole_and_clear_of_the_others(name, drawn, monke
             assert wide <= 1 or high <= 2.5, (one.get_text(), other.get_text(), wide, high)
 
 
-@pytest.mark.parametrize("name", HOSTILE_DRAWINGS)
+@pytest.mark.parametrize("name", of.HOSTILE_DRAWINGS)
 def test_names_from_files_stay_literal(name, drawn):
-    figure = drawn(name, HOSTILE_DRAWINGS)
+    figure = drawn(name, of.HOSTILE_DRAWINGS)
     FigureCanvasAgg(figure).draw()
     hostile = [t for t in figure.findobj(Text) if "$x" in t.get_text() or "_a_b" in t.get_text()]
     assert hostile
     assert not any(text.get_parse_math() for text in hostile)
     written = words(figure)
-    for given in HOSTILE:
+    for given in of.HOSTILE:
         assert any(given in text for text in written), given
 
 
 def test_titles_of_pictures_are_shortened_in_the_middle_and_never_run_off(monkeypatch):
-    figure = plots.person_sheet(noise(2, 8), "begin " + "x" * 500 + " end\nof it")
+    figure = plots.person_sheet(of.noise(2, 8), "begin " + "x" * 500 + " end\nof it")
     title = next(text for text in words(figure) if "…" in text)
     assert title.startswith("begin") and title.endswith("of it") and "\n" not in title
     for text, box in drawn_texts(figure, monkeypatch):
@@ -140,20 +116,22 @@ def test_titles_of_pictures_are_shortened_in_the_middle_and_never_run_off(monkey
 
 
 def test_the_readers_settings_neither_change_nor_show(tmp_path):
-    plain = plots.save(DRAWINGS["agreement_by_angle"](), tmp_path / "plain", "f", "alt")
+    plain = plots.save(of.DRAWINGS["agreement_by_angle"](), tmp_path / "plain", "f", "alt")
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "savefig.bbox": "tight"}):
         before = copy.deepcopy(dict(matplotlib.rcParams))
-        odd = plots.save(DRAWINGS["agreement_by_angle"](), tmp_path / "odd", "f", "alt")
+        odd = plots.save(of.DRAWINGS["agreement_by_angle"](), tmp_path / "odd", "f", "alt")
         assert dict(matplotlib.rcParams) == before
     assert [p.read_bytes() for p in plain] == [p.read_bytes() for p in odd]
 
 
 def test_a_row_of_the_table_looks_the_same_whichever_rows_are_beside_it():
-    alone = plots.agreement_by_angle({"set2": a_curve()}, "rank-1 (%)").axes[0].lines[0]
-    among = plots.agreement_by_angle(dict.fromkeys(ROWS, a_curve()), "rank-1 (%)").axes[0].lines
+    alone = plots.agreement_by_angle({"set2": of.a_curve()}, "rank-1 (%)").axes[0].lines[0]
+    among = (
+        plots.agreement_by_angle(dict.fromkeys(of.ROWS, of.a_curve()), "rank-1 (%)").axes[0].lines
+    )
     two = next(line for line in among if line.get_gid() == "set2")
     assert (alone.get_color(), alone.get_marker()) == (two.get_color(), two.get_marker())
-    assert len({(line.get_color(), line.get_marker()) for line in among}) == len(ROWS)
+    assert len({(line.get_color(), line.get_marker()) for line in among}) == len(of.ROWS)
     looks = style.styles_of(["mobilenet_v2_htri", "mobilenet_v2_set2", "other"])
     assert looks["mobilenet_v2_set2"] == style.styles_of(["set2"])["set2"]
     assert looks["mobilenet_v2_htri"] == style.styles_of(["resnet18_htri"])["resnet18_htri"]
@@ -161,13 +139,28 @@ def test_a_row_of_the_table_looks_the_same_whichever_rows_are_beside_it():
     assert both["a_set2"] != both["b_set2"]
 
 
-# --- one by one -----------------------------------------------------------------------------------
+def test_each_setting_differs_in_colour_marker_and_line():
+    styles = style.styles_of(SETTINGS)
+    for marks in zip(*styles.values(), strict=True):
+        assert len(set(marks)) == len(SETTINGS)
+    assert styles["xent_htri"] == style.STYLES["xent_htri"]
+    assert styles["htri_cl"] == style.STYLES["htri_cl"]
+
+
+def test_the_method_needs_no_plotting_library():
+    script = (
+        "import sys, reid_lib.losses, reid_lib.metrics, reid_lib.dataset, reid_lib.model, "
+        "reid_lib.training; print({'matplotlib', 'seaborn', 'sklearn'} & set(sys.modules))"
+    )
+    root = Path(__file__).parent.parent
+    run = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, check=True)
+    assert run.stdout.strip() == b"set()"
 
 
 def test_person_sheet_puts_cameras_down_and_orientations_across(drawn):
     figure = drawn("person_sheet")
     placed = [axes for axes in figure.axes if axes.images]
-    given = noise(2, 8)
+    given = of.noise(2, 8)
     assert len(placed) == 16
     for axes in placed:
         box = axes.get_position()
@@ -178,7 +171,7 @@ def test_person_sheet_puts_cameras_down_and_orientations_across(drawn):
 
 
 def test_split_counts_writes_the_counts_and_leaves_missing_views_white():
-    index = an_index().drop(index=[0, 1, 40])
+    index = of.an_index().drop(index=[0, 1, 40])
     figure = plots.split_counts(index, range(1, 7), range(7, 13))
     above, below = figure.axes
     cells = np.asarray(above.images[0].get_array())
@@ -195,7 +188,7 @@ def test_split_counts_names_persons_in_neither_part(drawn):
 
 
 def test_framework_ranks_by_distance_and_draws_the_code_itself(drawn):
-    given, figure = a_gallery(), drawn("framework")
+    given, figure = of.a_gallery(), drawn("framework")
     order = np.argsort(given["sq_distances"])
     strip = next(axes for axes in figure.axes if axes.get_gid() == "code").images[0]
     np.testing.assert_array_equal(np.asarray(strip.get_array()).T.ravel(), given["code"])
@@ -214,7 +207,7 @@ def test_framework_ranks_by_distance_and_draws_the_code_itself(drawn):
 
 def test_framework_draws_a_long_signed_code_and_a_small_gallery():
     code = np.random.default_rng(0).normal(size=2047)
-    figure = plots.framework(**a_gallery(2) | {"code": code}, backbone="resnet50")
+    figure = plots.framework(**of.a_gallery(2) | {"code": code}, backbone="resnet50")
     strip = next(axes for axes in figure.axes if axes.get_gid() == "code").images[0]
     cells = np.asarray(np.ma.filled(strip.get_array(), np.nan)).T.ravel()
     np.testing.assert_array_equal(cells[:2047], code)
@@ -226,7 +219,7 @@ def test_framework_draws_a_long_signed_code_and_a_small_gallery():
 
 
 def test_losses_in_the_plane_draws_points_spheres_and_boundaries_in_equal_scale(drawn):
-    figure, panels = drawn("losses_in_the_plane"), plane_panels()
+    figure, panels = drawn("losses_in_the_plane"), of.plane_panels()
     for axes, panel in zip(figure.axes, panels, strict=True):
         assert axes.get_aspect() == 1
         circles = [patch for patch in axes.patches if isinstance(patch, Circle)]
@@ -253,14 +246,14 @@ def test_a_boundary_may_be_a_function_of_the_limits():
         asked.append((x0, x1, y0, y1))
         return np.array([[x0, y0, x1, y1]])
 
-    panel = plane_panels()[0] | {"boundary": boundary}
+    panel = of.plane_panels()[0] | {"boundary": boundary}
     axes = plots.losses_in_the_plane([panel]).axes[0]
     assert asked == [(*axes.get_xlim(), *axes.get_ylim())]
 
 
 @pytest.mark.parametrize("epochs", [1, 20])
 def test_training_curves_plot_each_column_of_each_history(epochs, drawn):
-    given = {name: history.iloc[:epochs] for name, history in histories().items()}
+    given = {name: history.iloc[:epochs] for name, history in of.histories().items()}
     figure = drawn("training_curves" + ("_of_one_epoch" if epochs == 1 else ""))
     plotted = Counter()
     for axes in figure.axes:
@@ -285,7 +278,7 @@ def test_gradient_norms_share_one_scale(drawn):
 
 
 def test_zeros_and_gaps_of_a_loss_are_drawn_on_its_logarithmic_axis(monkeypatch):
-    history = a_history(("cl",))
+    history = of.a_history(("cl",))
     history["l_cl"] = [1000.0, np.nan, 10.0, 0.1, *[0.0] * 16]
     figure = plots.training_curves({"set2": history})
     axes = next(axes for axes in figure.axes if "compact loss" in axes.get_title())
@@ -295,12 +288,12 @@ def test_zeros_and_gaps_of_a_loss_are_drawn_on_its_logarithmic_axis(monkeypatch)
 
 
 def test_training_curves_need_no_more_than_epoch_and_loss():
-    figure = plots.training_curves({"mine": a_history(()).loc[:, ["epoch", "loss"]]})
+    figure = plots.training_curves({"mine": of.a_history(()).loc[:, ["epoch", "loss"]]})
     assert [axes.get_title() for axes in figure.axes] == ["total loss"]
 
 
 def test_a_hull_encloses_its_persons_points_and_no_colour_serves_two(drawn):
-    figure, panel = drawn("tsne_panels"), tsne_panel()
+    figure, panel = drawn("tsne_panels"), of.tsne_panel()
     hulls = [patch for patch in figure.axes[0].patches if isinstance(patch, Polygon)]
     assert len(hulls) == 20
     for person, hull in zip(range(20), hulls, strict=True):
@@ -315,14 +308,14 @@ def test_a_hull_encloses_its_persons_points_and_no_colour_serves_two(drawn):
 
 
 def test_a_person_keeps_its_colour_from_panel_to_panel():
-    few, many = tsne_panel(persons=[3, 5]), tsne_panel(persons=range(10))
+    few, many = of.tsne_panel(persons=[3, 5]), of.tsne_panel(persons=range(10))
     figure = plots.tsne_panels([few, many])
     colours = [[patch.get_facecolor() for patch in axes.patches] for axes in figure.axes[:2]]
     assert colours[0] == [colours[1][3], colours[1][5]]
 
 
 def test_only_the_persons_asked_for_have_a_colour_and_a_hull():
-    panel = tsne_panel(persons=range(10))
+    panel = of.tsne_panel(persons=range(10))
     figure = plots.tsne_panels([panel], "seed 0", coloured=[3, 5])
     assert len(figure.axes[0].patches) == 2
     marks = figure.axes[0].collections
@@ -344,7 +337,7 @@ def test_persons_whose_points_span_no_area_are_drawn(points):
 
 def test_red_boxes_and_ticks_are_the_correct_matches_and_junk_is_neither(drawn):
     figure = drawn("ranking")
-    cases = [a_case("simple"), a_case("moderate", seed=1), a_case("hard")]
+    cases = [of.a_case("simple"), of.a_case("moderate", seed=1), of.a_case("hard")]
     junk = np.arange(10) % 3 == 1
     right = sum(case["correct"].sum() for case in cases[:2]) + (cases[2]["correct"] & ~junk).sum()
     assert len(frames(figure, "correct")) == right
@@ -362,7 +355,7 @@ def test_red_boxes_and_ticks_are_the_correct_matches_and_junk_is_neither(drawn):
 
 
 def test_ranks_do_not_count_junk():
-    case = a_case(k=4, junk=[True, False, True, False]) | {"correct": [True, False, True, True]}
+    case = of.a_case(k=4, junk=[True, False, True, False]) | {"correct": [True, False, True, True]}
     found = words(plots.ranking([case]))
     assert [text for text in found if re.fullmatch(r"\d( ✓)?|junk", text)] == [
         "junk",
@@ -376,7 +369,7 @@ def test_more_than_ten_ranked_images_go_on_in_a_further_line(drawn):
     pictures = [axes for axes in drawn("ranking_of_17").axes if axes.images]
     heights = Counter(round(axes.get_position().y0, 6) for axes in pictures)
     assert sorted(heights.values()) == [7, 11]
-    np.testing.assert_array_equal(pictures[-1].images[0].get_array(), noise(17)[16])
+    np.testing.assert_array_equal(pictures[-1].images[0].get_array(), of.noise(17)[16])
     assert any(text.startswith("17") for text in words(drawn("ranking_of_17")))
 
 
@@ -392,13 +385,13 @@ def test_more_than_ten_ranked_images_go_on_in_a_further_line(drawn):
     ],
 )
 def test_distances_are_short_at_every_size(value, text):
-    case = a_case(k=1) | {"sq_distances": [value]}
+    case = of.a_case(k=1) | {"sq_distances": [value]}
     assert text in words(plots.ranking([case]))
 
 
 def test_maps_are_coloured_on_one_scale_that_is_written(drawn):
     figure = drawn("activation_maps")
-    cases = [a_mapped_case(seed=i) for i in range(3)]
+    cases = [of.a_mapped_case(seed=i) for i in range(3)]
     every = np.concatenate([case[key].ravel() for case in cases for key in ("query_maps", "maps")])
     bar = figure.axes[-1]
     np.testing.assert_allclose(bar.get_xlim(), (every.min(), every.max()))
@@ -419,7 +412,7 @@ def test_colours_are_those_of_the_scale_from_map_to_map_on_a_white_picture():
     even = np.array([0.2, 1.0])[:, None, None] * np.ones((2, 4, 2))
     white = np.full((2, 32, 12, 3), 255, np.uint8)
     case = {"maps": even, "query_maps": even, "images": white, "query_image": white[0]}
-    figure = plots.activation_maps([a_mapped_case() | case])
+    figure = plots.activation_maps([of.a_mapped_case() | case])
     pictures = [axes.images[0].get_array() for axes in figure.axes if axes.images]
     ends = (255 * matplotlib.colormaps["viridis"]([0.0, 1.0])[:, :3]).round()
     for where, end in ((1, 0), (2, 0), (4, 1), (5, 1)):
@@ -429,7 +422,7 @@ def test_colours_are_those_of_the_scale_from_map_to_map_on_a_white_picture():
 
 
 def test_the_match_is_marked_twice_in_red_and_cosines_are_the_means_of_the_maps(drawn):
-    figure, case = drawn("activation_maps"), a_mapped_case()
+    figure, case = drawn("activation_maps"), of.a_mapped_case()
     assert len(frames(figure, "correct")) == len(frames(figure, "wrong")) == 3 * 2
     assert len(frames(figure, "query")) == 3 * 3
     written = words(figure)
@@ -441,9 +434,9 @@ def test_the_match_is_marked_twice_in_red_and_cosines_are_the_means_of_the_maps(
 def test_grids_write_each_value_share_one_scale_and_hatch_what_is_missing(drawn):
     figure = drawn("viewpoint_grids")
     panels = [axes for axes in figure.axes if axes.get_title()]
-    assert [axes.get_title() for axes in panels] == ROWS
+    assert [axes.get_title() for axes in panels] == of.ROWS
     for i, axes in enumerate(panels):
-        values = np.where(np.eye(8) > i, np.nan, a_grid(i))
+        values = np.where(np.eye(8) > i, np.nan, of.a_grid(i))
         written = {text.get_position(): text.get_text() for text in axes.texts}
         wanted = {
             (k + 0.5, j + 0.5): f"{value:.0f}"
@@ -460,7 +453,7 @@ def test_grids_write_each_value_share_one_scale_and_hatch_what_is_missing(drawn)
 
 
 def test_the_ends_of_the_scale_can_be_given_and_an_empty_grid_is_drawn():
-    figure = plots.viewpoint_grids({"set1": a_grid()}, "rank-1 (%)", vmin=0, vmax=100)
+    figure = plots.viewpoint_grids({"set1": of.a_grid()}, "rank-1 (%)", vmin=0, vmax=100)
     assert figure.axes[0].collections[0].get_clim() == (0, 100)
     figure = plots.viewpoint_grids({"set1": np.full((8, 8), np.nan)}, "rank-1 (%)")
     assert not figure.axes[0].texts
@@ -468,17 +461,17 @@ def test_the_ends_of_the_scale_can_be_given_and_an_empty_grid_is_drawn():
 
 def test_agreement_draws_values_and_intervals_side_by_side(drawn):
     axes = drawn("agreement_by_angle").axes[0]
-    assert [line.get_gid() for line in axes.lines] == ROWS
+    assert [line.get_gid() for line in axes.lines] == of.ROWS
     for i, (line, intervals) in enumerate(zip(axes.lines, axes.collections, strict=True)):
-        np.testing.assert_array_equal(line.get_ydata(), a_curve(90 - i)["value"])
+        np.testing.assert_array_equal(line.get_ydata(), of.a_curve(90 - i)["value"])
         ends = np.array(intervals.get_segments())[:, :, 1]
-        np.testing.assert_array_equal(ends, a_curve(90 - i)[["low", "high"]])
-        assert np.abs(line.get_xdata() - a_curve()["angle"]).max() < 22.5
-    assert len({tuple(line.get_xdata()) for line in axes.lines}) == len(ROWS)
+        np.testing.assert_array_equal(ends, of.a_curve(90 - i)[["low", "high"]])
+        assert np.abs(line.get_xdata() - of.a_curve()["angle"]).max() < 22.5
+    assert len({tuple(line.get_xdata()) for line in axes.lines}) == len(of.ROWS)
 
 
 def test_agreement_takes_a_single_frame_and_leaves_gaps():
-    curve = a_curve()
+    curve = of.a_curve()
     curve.loc[2, ["value", "low", "high"]] = np.nan
     figure = plots.agreement_by_angle(curve, "similarity")
     assert not figure.legends
@@ -487,7 +480,7 @@ def test_agreement_takes_a_single_frame_and_leaves_gaps():
 
 
 def test_the_papers_marks_are_drawn_only_when_given():
-    table, paper = a_table(), a_table().iloc[1:] - 3
+    table, paper = of.a_table(), of.a_table().iloc[1:] - 3
     alone = plots.score_bars(table)
     assert {line.get_gid() for axes in alone.axes for line in axes.lines} == {"measured"}
     both = plots.score_bars(table, paper)
@@ -501,7 +494,7 @@ def test_the_papers_marks_are_drawn_only_when_given():
 
 
 def test_every_split_is_a_mark_and_every_mean_has_its_interval():
-    scores, means = splits_of(["resnet18"])
+    scores, means = of.splits_of(["resnet18"])
     figure = plots.split_scores(scores, means, "%")
     rank1, _ = figure.axes
     dots = [line for line in rank1.lines if line.get_gid() is None]
@@ -514,7 +507,7 @@ def test_every_split_is_a_mark_and_every_mean_has_its_interval():
 
 
 def test_a_network_shows_only_the_settings_that_it_was_run_with():
-    scores, means = splits_of(["resnet18", "resnet50"])
+    scores, means = of.splits_of(["resnet18", "resnet50"])
     lacks = (means["network"] == "resnet50") & (means["setting"] != "htri")
     figure = plots.split_scores(scores, means[~lacks], "%")
     labels = [[t.get_text() for t in axes.get_yticklabels()] for axes in figure.axes[::2]]
@@ -522,7 +515,7 @@ def test_a_network_shows_only_the_settings_that_it_was_run_with():
 
 
 def test_each_effect_stands_at_its_difference_with_its_interval():
-    table = effects_of(["gamma=1e-07", "crop=none"])
+    table = of.effects_of(["gamma=1e-07", "crop=none"])
     rank1, mean_ap = plots.effects(table, "points").axes
     for axes, score in ((rank1, "rank-1"), (mean_ap, "mAP")):
         wanted = table[table["score"] == score]
@@ -533,7 +526,7 @@ def test_each_effect_stands_at_its_difference_with_its_interval():
 
 
 def test_each_reading_of_set_3_stands_at_its_share_with_its_interval():
-    table = a_scatter_study()
+    table = of.a_scatter_study()
     panels = np.reshape(plots.scatter_study(table).axes, (2, 2))
     parts = [part for _, part in table.groupby("network", sort=False)]
     for (left, right), part in zip(panels, parts, strict=True):
@@ -549,7 +542,7 @@ def test_each_reading_of_set_3_stands_at_its_share_with_its_interval():
 
 
 def test_a_reading_that_fails_altogether_is_an_arrow_with_its_value():
-    table = a_scatter_study(["resnet18, 30 epochs"])
+    table = of.a_scatter_study(["resnet18, 30 epochs"])
     table.loc[4, ["difference", "low", "high"]] = -60, -70, -50
     left, _ = plots.scatter_study(table).axes
     assert left.get_ylim()[0] == -25
@@ -558,42 +551,41 @@ def test_a_reading_that_fails_altogether_is_an_arrow_with_its_value():
     assert len(drawn) == len(table) - 1
 
 
-# --- wrong input ----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("draw", "words_of_the_error"),
     [
-        (lambda: plots.person_sheet(noise(2, 7)), r"\(2, 7, 32, 12, 3\)"),
-        (lambda: plots.person_sheet(noise(2, 8) / 255), "float64"),
-        (lambda: plots.split_counts(an_index(), [1, 2], [2, 3]), "disjoint"),
-        (lambda: plots.split_counts(an_index(), [1, 99], [2]), "99"),
-        (lambda: plots.split_counts(an_index().drop(columns="camid"), [1], [2]), "camid"),
-        (lambda: plots.framework(**a_gallery() | {"correct": [True]}), "1 entries; expected 30"),
-        (lambda: plots.framework(**a_gallery() | {"code": np.ones((2, 3))}), r"\(2, 3\)"),
-        (lambda: plots.framework(**a_gallery(), k=0), "k is 0"),
-        (lambda: plots.framework(**a_gallery() | {"sq_distances": [np.nan] * 30}), "NaN"),
-        (lambda: plots.framework(**a_gallery(0)), "empty"),
+        (lambda: plots.person_sheet(of.noise(2, 7)), r"\(2, 7, 32, 12, 3\)"),
+        (lambda: plots.person_sheet(of.noise(2, 8) / 255), "float64"),
+        (lambda: plots.split_counts(of.an_index(), [1, 2], [2, 3]), "disjoint"),
+        (lambda: plots.split_counts(of.an_index(), [1, 99], [2]), "99"),
+        (lambda: plots.split_counts(of.an_index().drop(columns="camid"), [1], [2]), "camid"),
+        (lambda: plots.framework(**of.a_gallery() | {"correct": [True]}), "1 entries; expected 30"),
+        (lambda: plots.framework(**of.a_gallery() | {"code": np.ones((2, 3))}), r"\(2, 3\)"),
+        (lambda: plots.framework(**of.a_gallery(), k=0), "k is 0"),
+        (lambda: plots.framework(**of.a_gallery() | {"sq_distances": [np.nan] * 30}), "NaN"),
+        (lambda: plots.framework(**of.a_gallery(0)), "empty"),
         (lambda: plots.losses_in_the_plane([]), "empty"),
-        (lambda: plots.losses_in_the_plane([plane_panels()[0] | {"after": [[0, 0]]}]), "before"),
-        (lambda: plots.losses_in_the_plane([plane_panels()[0] | {"radii": [1]}]), "radii"),
+        (lambda: plots.losses_in_the_plane([of.plane_panels()[0] | {"after": [[0, 0]]}]), "before"),
+        (lambda: plots.losses_in_the_plane([of.plane_panels()[0] | {"radii": [1]}]), "radii"),
         (lambda: plots.training_curves({}), "empty"),
         (lambda: plots.training_curves({"a": pd.DataFrame({"epoch": [1]})}), "loss"),
-        (lambda: plots.tsne_panels([tsne_panel() | {"pids": [1]}]), "pids has 1"),
-        (lambda: plots.ranking([a_case() | {"correct": [True]}]), "correct has 1"),
-        (lambda: plots.ranking([a_case(junk=[True])]), "junk has 1"),
-        (lambda: plots.ranking([a_case(k=0)]), "empty"),
+        (lambda: plots.tsne_panels([of.tsne_panel() | {"pids": [1]}]), "pids has 1"),
+        (lambda: plots.ranking([of.a_case() | {"correct": [True]}]), "correct has 1"),
+        (lambda: plots.ranking([of.a_case(junk=[True])]), "junk has 1"),
+        (lambda: plots.ranking([of.a_case(k=0)]), "empty"),
         (lambda: plots.activation_maps([]), "empty"),
-        (lambda: plots.activation_maps([a_mapped_case() | {"ranks": [1]}]), "ranks has 1"),
-        (lambda: plots.activation_maps([a_mapped_case() | {"maps": np.ones((2, 4))}]), "maps"),
+        (lambda: plots.activation_maps([of.a_mapped_case() | {"ranks": [1]}]), "ranks has 1"),
+        (lambda: plots.activation_maps([of.a_mapped_case() | {"maps": np.ones((2, 4))}]), "maps"),
         (
-            lambda: plots.activation_maps([a_mapped_case() | {"maps": np.full((2, 4, 2), np.inf)}]),
+            lambda: plots.activation_maps(
+                [of.a_mapped_case() | {"maps": np.full((2, 4, 2), np.inf)}]
+            ),
             "finite",
         ),
         (lambda: plots.viewpoint_grids({"a": np.ones((2, 8))}, ""), r"\(2, 8\)"),
-        (lambda: plots.agreement_by_angle(a_curve().drop(columns="low"), ""), "low"),
-        (lambda: plots.score_bars(a_table() * 2), "percent"),
-        (lambda: plots.split_scores(splits_of(["a"])[0], pd.DataFrame(), "%"), "means is empty"),
+        (lambda: plots.agreement_by_angle(of.a_curve().drop(columns="low"), ""), "low"),
+        (lambda: plots.score_bars(of.a_table() * 2), "percent"),
+        (lambda: plots.split_scores(of.splits_of(["a"])[0], pd.DataFrame(), "%"), "means is empty"),
     ],
 )
 def test_wrong_input_is_named_before_anything_is_drawn(draw, words_of_the_error):
@@ -601,103 +593,3 @@ def test_wrong_input_is_named_before_anything_is_drawn(draw, words_of_the_error)
     with pytest.raises(ValueError, match=words_of_the_error):
         draw()
     assert plt.get_fignums() == before
-
-
-# --- files ----------------------------------------------------------------------------------------
-
-
-# Between them these hold every kind of mark; the others would only take longer.
-REDRAWN = [
-    "split_counts",
-    "framework",
-    "losses_in_the_plane",
-    "training_curves_of_one_row",
-    "tsne_panels",
-    "viewpoint_grids_wide",
-    "score_bars",
-]
-
-
-@pytest.mark.parametrize("name", REDRAWN)
-def test_saving_a_figure_and_its_redrawing_gives_the_same_bytes(name, drawn, tmp_path):
-    figure = drawn(name)
-    FigureCanvasAgg(figure).draw()
-    first = plots.save(figure, tmp_path / "1", name, "alt", {"preset": "smoke"})
-    anew = plots.save(DRAWINGS[name](), tmp_path / "2", name, "alt", {"preset": "smoke"})
-    for path, other in zip(first, anew, strict=True):
-        assert other.name == path.name and other.read_bytes() == path.read_bytes()
-    with Image.open(first[1]) as picture:
-        np.testing.assert_allclose(picture.size, figure.get_size_inches() * 200, atol=1)
-        pixels = np.asarray(picture.convert("L"))
-    assert 0.002 < (pixels < 200).mean() < 0.95
-
-
-SCRIPT = """
-import sys
-sys.path[:0] = sys.argv[2:]
-import test_plots as t
-t.plots.save(t.DRAWINGS["losses_in_the_plane"](), sys.argv[1], "f", "alt", {"b": "1", "a": "2"})
-"""
-
-
-def test_another_process_writes_the_same_bytes(tmp_path):
-    here = Path(__file__).parent
-    command = [sys.executable, "-c", SCRIPT, tmp_path / "there", here, here.parent]
-    hashed = os.environ | {"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "MPLBACKEND": "agg"}
-    subprocess.run(command, check=True, env=hashed, timeout=60)
-    figure = DRAWINGS["losses_in_the_plane"]()
-    for path in plots.save(figure, tmp_path / "here", "f", "alt", {"a": "2", "b": "1"}):
-        assert path.read_bytes() == (tmp_path / "there" / path.name).read_bytes()
-
-
-def test_files_carry_alt_text_and_metadata_but_no_date_or_version(tmp_path):
-    figure = plt.figure(figsize=(1, 1))
-    alt = "Ein Kreis – größer als π."
-    pdf, png, text = plots.save(figure, tmp_path, "fig1", alt, {"preset": "smoke", "hash": "f00"})
-    assert [path.name for path in (pdf, png, text)] == ["fig1.pdf", "fig1.png", "fig1.alt.txt"]
-    assert text.read_text(encoding="utf-8") == alt + "\n"
-    with Image.open(png) as picture:
-        assert picture.text == {
-            "Title": "fig1",
-            "Description": alt,
-            "preset": "smoke",
-            "hash": "f00",
-        }
-    held = pdf.read_bytes()
-    assert b"hash=f00; preset=smoke" in held
-    assert alt.encode("utf-16-be") in held.replace(b"\\", b"")
-    assert b"CreationDate" not in held and matplotlib.__version__.encode() not in held
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "fig1.alt.txt",
-        "fig1.pdf",
-        "fig1.png",
-    ]
-    assert plt.fignum_exists(figure.number)
-
-
-def test_a_failing_save_leaves_the_former_file_and_nothing_else(tmp_path, monkeypatch):
-    figure = plt.figure(figsize=(1, 1))
-    paths = plots.save(figure, tmp_path, "f", "alt")
-    held = [path.read_bytes() for path in paths]
-
-    def fail(path, **how):
-        path.write_bytes(b"half")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(figure, "savefig", fail)
-    with pytest.raises(OSError, match="disk full"):
-        plots.save(figure, tmp_path, "f", "other alt")
-    assert [path.read_bytes() for path in paths] == held
-    assert len(list(tmp_path.iterdir())) == 3
-
-
-@pytest.mark.parametrize("name", ["", "../f", "a/b", ".f", "a\0b"])
-def test_a_name_cannot_leave_the_folder(name, tmp_path):
-    with pytest.raises(ValueError, match="file name"):
-        plots.save(plt.figure(), tmp_path, name, "alt")
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_figure_without_alt_text_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="alt text"):
-        plots.save(plt.figure(), tmp_path, "f", " ")

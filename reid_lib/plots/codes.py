@@ -1,7 +1,5 @@
 """Figures of what training does to codes: Fig. 2, training curves and t-SNE."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any

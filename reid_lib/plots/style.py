@@ -1,7 +1,5 @@
 """The style that all figures share, and their common checks, texts and legends."""
 
-from __future__ import annotations
-
 import math
 import textwrap
 from bisect import bisect
@@ -168,6 +166,14 @@ def panels(count: int, columns: int, width: float, height: float, **how) -> tupl
     for spare in grid.flat[count:]:
         spare.set_axis_off()
     return figure, grid.ravel()[:count]
+
+
+def name_rows(axes: Axes, names: list[str]) -> None:
+    """One line of a chart per name, the first on top, with a grid along the values."""
+    axes.set_yticks(range(len(names)), names, parse_math=False)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(True, axis="x")
 
 
 def finish(figure: Figure) -> Figure:
