@@ -142,8 +142,9 @@ def person_sheet(images: np.ndarray, title: str = "") -> Figure:
     Raises:
         ValueError: another shape or dtype.
     Example:
-        >>> person_sheet(np.zeros((2, 8, 128, 48, 3), dtype=np.uint8), "person 1").get_figwidth()
-        6.9
+        >>> sheet = person_sheet(np.zeros((2, 8, 128, 48, 3), dtype=np.uint8), "person 1")
+        >>> len(sheet.axes)  # the page and 16 pictures
+        17
     """
     images = np.asarray(images)
     if images.ndim != 5 or images.shape[:2] != (2, 8):
