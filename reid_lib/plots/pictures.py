@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, Rectangle
 from matplotlib.ticker import MaxNLocator
-from mpl_toolkits.axes_grid1 import ImageGrid
+from mpl_toolkits.axes_grid1 import Grid
 
 from reid_lib.plots import style
 
@@ -51,8 +51,8 @@ def image_grid(page: Axes, left, top, size: tuple, shape=(1, 1), gap=(0.08, 0.08
         for n, side, between in zip(shape[::-1], size, gap, strict=True)
     ]
     box = fractions(page, left, top, *extent)
-    how = {"aspect": False, "label_mode": "keep", "axes_class": Axes}
-    return list(ImageGrid(page.get_figure(), box, shape, axes_pad=gap, **how))
+    how = {"label_mode": "keep", "axes_class": Axes}
+    return list(Grid(page.get_figure(), box, shape, axes_pad=gap, **how))
 
 
 def show_image(
@@ -215,8 +215,7 @@ def framework(
     hits = np.asarray(correct, dtype=bool)[order]
     cell = min((style.DOUBLE - 0.1) / k, 0.66)
     size = cell - 0.08, (cell - 0.08) * height_ratio(gallery_images)
-    name, lines = namer(pids[:k], cell - 0.03)
-    top = 2.48  # of the ranking
+    (name, lines), top = namer(pids[:k], cell - 0.03), 2.48  # the top of the ranking
     page = new_page(style.DOUBLE, top + HEAD + size[1] + 0.08 + (lines + 1) * LINE)
     _draw_query(page, query_image, query_pid)
     _draw_network(page, {"resnet18": "ResNet-18", "resnet50": "ResNet-50"}.get(backbone, backbone))
