@@ -35,7 +35,11 @@ def save(
     Raises:
         ValueError: `alt` is empty, or `name` is not a plain file name.
     Example:
-        >>> save(figure, "figures/demo", "fig1", "A query and its ranking.")  # doctest: +SKIP
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     paths = save(Figure(), folder, "empty", "An empty figure.")
+        >>> [path.name for path in paths]
+        ['empty.pdf', 'empty.png', 'empty.alt.txt']
     """
     if not alt.strip():
         raise ValueError(f"the alt text of {name!r} is empty; say what the figure shows")
