@@ -39,6 +39,10 @@ TABLES = {"04_table1": ["table1.csv", "table1.md", "table1.tex", "table1.html"],
           "07_viewpoint": ["viewpoint.csv", "viewpoint.md"]}
 
 
+# Of several runs: what notebooks of one preset use, then what the open choices need too.
+STUDY = [f"study/{name}" for name in "records statistics tables claims summary choices charts".split()]
+
+
 def code(*modules):
     return [str(HERE / "reid_lib" / f"{module}.py") for module in modules]
 
@@ -121,7 +125,7 @@ for name in DRAWING:
         input:
             f"{RESULTS}/configs.json",
             expand(f"{RESULTS}/{{run}}/{{file}}", run=RUNS if name != "01_data" else [], file=FILES),
-            code("config", "dataset", "figures", "metrics", "report", "runs"),
+            code("config", "dataset", "figures", "metrics", "runs", *STUDY[:-2]),
             code("augment", "explorer", "model") if name == "06_ranking" else [],
             notebook=HERE / "notebooks" / f"{name}.ipynb",
         output:
@@ -140,7 +144,7 @@ rule:
         "08_open_choices"
     input:
         sorted((HERE / "figures" / "pku74").rglob("*.json")),
-        code("config", "evidence", "figures", "metrics", "report", "runs"),
+        code("config", "figures", "metrics", "runs", *STUDY),
         notebook=HERE / "notebooks" / "08_open_choices.ipynb",
     output:
         f"{RESULTS}/notebooks/08_open_choices.ipynb",

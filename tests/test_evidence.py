@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
-from reid_lib.config import RunConfig
 from reid_lib.evidence import (
     LAST,
     choices_text,
@@ -28,8 +26,10 @@ from reid_lib.evidence import (
     viewpoint_text,
     write_report,
 )
-from reid_lib.metrics import split_test
 from reid_lib.report import SCORES, agreement_by_angle
+
+from reid_lib.config import RunConfig
+from reid_lib.metrics import split_test
 from reid_lib.runs import FILES, RESULTS, Run, read_run
 
 REPOSITORY = Path(__file__).parent.parent

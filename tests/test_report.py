@@ -3,8 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-
-from reid_lib.config import PAPER_TABLE, RunConfig, load_preset
 from reid_lib.report import (
     SCORES,
     agreement_by_angle,
@@ -16,6 +14,8 @@ from reid_lib.report import (
     table_texts,
     viewpoint_table,
 )
+
+from reid_lib.config import PAPER_TABLE, RunConfig, load_preset
 from reid_lib.runs import Run
 
 

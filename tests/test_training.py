@@ -13,9 +13,9 @@ from reid_lib.config import RunConfig, load_preset
 from reid_lib.dataset import load_pixels, read_pku, split_persons
 from reid_lib.metrics import evaluate_cameras, evaluate_distances
 from reid_lib.model import ReIDNet, load_weights
-from reid_lib.report import table1, table_texts
 from reid_lib.reranking import rerank
 from reid_lib.runs import FILES, read_run
+from reid_lib.study.tables import table1, table_texts
 from reid_lib.training import fit, resolve, train_missing
 
 
