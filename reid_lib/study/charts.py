@@ -26,6 +26,7 @@ def _spoken(table: pd.DataFrame, template: str) -> str:
 def split_picture(plain: pd.DataFrame) -> Pictures:
     """Scores of each setting on every split."""
     table = means(plain, DECIDING).replace({"score": DECIDING})
+    table[["low", "high"]] = table[["low", "high"]].clip(0, 100)
     keys = ["network", "setting"]
     dots = [
         per_split(part, DECIDING).assign(**dict(zip(keys, values, strict=True)))
@@ -132,11 +133,13 @@ def choice_pictures(frame: pd.DataFrame) -> Pictures:
             ("choices", part, "change", "what each open choice changes"),
             ("orders", gap, "difference", "differences between settings under each open choice"),
         ):
+            if table.empty:
+                continue
             table = table.replace({"score": DECIDING})
             rank1 = table[table.score == "rank-1"]
             alt = f"{network}: {what}, with intervals. Rank-1: "
             alt += _spoken(rank1, "{choice} {setting} {difference:+.1f}") + "."
-            picture = figures.effects(table, f"{label} (points; {NEW})")
+            picture = figures.effects(table, f"{label} (points, new persons)")
             pictures[f"{name}-{slug(brief(frame)[network])}"] = picture, alt
     return pictures
 

@@ -38,7 +38,10 @@ def effects(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
                 table = table.rename_axis("score").reset_index()
                 lines.append(table.assign(network=network, setting=setting, choice=choice))
     if not lines:
-        raise ValueError("no record differs from the default reading in an open choice")
+        raise ValueError(
+            "no setting has records of the unchanged reading and of an open choice on one split; "
+            "expected both, such as the runs of `pku_likely` beside those of `ingredients`"
+        )
     table = pd.concat(lines, ignore_index=True)
     size = table.difference.abs().groupby([table.network, table.choice]).transform("max")
     return table.iloc[np.lexsort((table.setting, -size, table.network))].reset_index(drop=True)
@@ -65,7 +68,8 @@ def orders(frame: pd.DataFrame, columns: Sequence[str], contrasts=CONTRASTS[:2])
                 if table is not None:
                     which = {"network": network, "choice": choice, "setting": better, "over": worse}
                     lines.append(table.rename_axis("score").reset_index().assign(**which))
-    return pd.concat(lines, ignore_index=True) if lines else pd.DataFrame()
+    none = pd.DataFrame(columns=["network", "choice", "setting", "over", "score"])
+    return pd.concat(lines, ignore_index=True) if lines else none
 
 
 def _under(part: pd.DataFrame, setting: str, choice: str) -> pd.DataFrame:
@@ -127,12 +131,14 @@ def choices_text(frame: pd.DataFrame) -> str:
     texts = []
     for network, part in table.groupby("network", sort=False):
         shift = _wide(part, "choice", part.setting + " " + part.score.map(DECIDING))
-        gap = _gaps(order[order.network == network], "choice")
         columns = [f"{setting} {score}" for setting in SETTINGS for score in DECIDING.values()]
         shift = shift[[name for name in columns if name in shift]]
-        gap = gap.reindex(["", *shift.index], fill_value="").rename({"": "unchanged"})
         texts.append(f"{network}; difference to the unchanged reading:\n\n{markdown(shift)}")
-        texts.append(f"{network}; between the settings under each choice:\n\n{markdown(gap)}")
+        own = order[order.network == network]
+        if len(own):
+            gap = _gaps(own, "choice").reindex(["", *shift.index], fill_value="")
+            gap = markdown(gap.rename({"": "unchanged"}))
+            texts.append(f"{network}; between the settings under each choice:\n\n{gap}")
     return "\n\n".join([*texts, f"{_NOTE} Set 1 has no centres to choose.\n"])
 
 

@@ -184,9 +184,8 @@ def compare(folder: str | Path, one: str, other: str, codes: str = "raw") -> str
             )
         common = set(a.split) & set(b.split)
         title = network or " against ".join("; ".join(dict.fromkeys(p.network)) for p in (a, b))
-        lines.append(
-            f"{title}: {one} - {other}, {codes} codes, splits {listed(pd.Series(list(common)))}"
-        )
+        splits = splits_words(listed(common))
+        lines.append(f"{title}: {one} - {other}, {codes} codes, {splits}")
         for column, score in columns.items():
             lines.append(f"  {score:<7} {change(table.loc[column])}")
         lines += _over_persons(Path(folder), a, b, common, prefix.strip())

@@ -3,6 +3,7 @@
 import functools
 import json
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -251,11 +252,11 @@ def _changed(config: dict, recipe: dict, ignored: frozenset) -> list[str]:
     return [k for k in plain if k not in ignored and config.get(k, plain[k]) != plain[k]]
 
 
-def listed(splits: pd.Series) -> str:
+def listed(splits: Iterable[int]) -> str:
     """How many splits, and which.
 
     Example:
-        >>> listed(pd.Series([0, 1, 2, 3, 3]))
+        >>> listed([0, 1, 2, 3, 3])
         '4 (0 to 3)'
     """
     chosen = sorted(int(split) for split in set(splits))
