@@ -1,5 +1,7 @@
 """Means, paired differences, two estimands, verdicts, Holm's correction, noise between seeds."""
 
+import doctest
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from study_runs import a_run, frame_of, likely, several
 
 from reid_lib.config import PAPER_TABLE
 from reid_lib.metrics import split_test
+from reid_lib.study import records, statistics
 from reid_lib.study.records import DECIDING, read_records
 from reid_lib.study.statistics import (
     CONTRASTS,
@@ -359,3 +362,9 @@ def test_one_split_differences_take_one_training_each_beside_the_papers_gap(tmp_
     assert ours.loc["mAP", "detectable"] == pytest.approx(detectable(ours.loc["mAP", "sd"], 3))
     others = table[table.network.str.startswith("mobilenet")]
     assert others.paper.isna().all() and len(others) == len(DECIDING)
+
+
+@pytest.mark.parametrize("module", [records, statistics])
+def test_the_examples_in_docstrings_run(module):
+    done = doctest.testmod(module)
+    assert done.attempted and not done.failed

@@ -307,7 +307,7 @@ def detectable(sd: float, splits: int, power: float = 0.8) -> float:
     above = bound
     while missing(above) < 0:
         above *= 1.5
-    return brentq(missing, 0, above) * sd / np.sqrt(splits)
+    return float(brentq(missing, 0, above) * sd / np.sqrt(splits))
 
 
 def one_split_differences(frame: pd.DataFrame) -> pd.DataFrame:

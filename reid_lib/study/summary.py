@@ -36,11 +36,11 @@ def report(frame: pd.DataFrame) -> tuple[dict[str, str], dict]:
     Returns:
         Texts by file name, and figures with their alt texts by name. Always runs.csv. Where
         recipes were scored on held-out training persons only recipes.md beside it. Of unchanged
-        readings on test persons: table.md, verdicts.md, one-split.md, viewpoint.md, primary.md (of
-        the planned tests), seeds.md (of several seeds), splits, verdicts, one-split,
+        readings on test persons: table.md, verdicts.md, viewpoint.md, splits, verdicts,
         agreement-<network> and viewpoint-<network>. Where open choices were varied: choices.md,
         scoring.md, choices-<network>, orders-<network>; where the scatter loss was, scatter.md and
-        scatter.
+        scatter; where neither was, one-split.md, one-split, primary.md (of the planned tests) and
+        seeds.md (of several seeds).
     """
     from reid_lib.study import charts, choices  # reid summary needs neither
 
@@ -60,16 +60,13 @@ def report(frame: pd.DataFrame) -> tuple[dict[str, str], dict]:
         pictures |= charts.scatter_picture(frame)
     if len(plain):
         texts |= {"table.md": table_text(plain), "verdicts.md": verdicts_text(plain)}
-        texts |= {"viewpoint.md": viewpoint_text(plain), "one-split.md": one_split_text(plain)}
-        texts |= {"primary.md": primary_text(plain), "seeds.md": seeds_text(plain)}
-        for draw in (
-            charts.split_picture,
-            charts.verdict_picture,
-            charts.one_split_picture,
-            charts.agreement_pictures,
-            charts.viewpoint_pictures,
-        ):
-            pictures |= draw(plain)
+        texts["viewpoint.md"] = viewpoint_text(plain)
+        pictures |= charts.split_picture(plain) | charts.verdict_picture(plain)
+        pictures |= charts.agreement_pictures(plain) | charts.viewpoint_pictures(plain)
+    if len(plain) == len(frame):
+        texts |= {"one-split.md": one_split_text(plain), "primary.md": primary_text(plain)}
+        texts["seeds.md"] = seeds_text(plain)
+        pictures |= charts.one_split_picture(plain)
     return {name: text for name, text in texts.items() if text}, pictures
 
 
