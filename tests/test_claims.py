@@ -30,7 +30,7 @@ def check(texts, frame):
     """Each sentence's numbers and verdicts are those of its contrast in the records."""
     table = contrasts(frame)
     for text in texts:
-        subject, network = re.match(r"(.+?) \((.+), \d+ splits? ", text).groups()
+        subject, network = re.match(r"(.+?) \((.+?), \d+ splits? ", text).groups()
         contrast = (
             subject.replace("Set ", "set").replace("set ", "set").replace("ResNet-", "resnet")
         )
@@ -112,6 +112,13 @@ def test_the_claims_table_has_four_rows_with_verdicts_and_what_could_overturn_th
     assert "too small to find" in rows[0]
     assert claims_text(pd.DataFrame()) == ""
     assert claims_text(frame_of(tmp_path / "one", [a_run()])) == ""
+
+
+def test_sentences_on_planned_tests_take_their_numbers_from_seed_0(tmp_path):
+    runs = likely("set1", [0.5, 0.5]) + likely("set2", [0.6, 0.62])
+    frame = frame_of(tmp_path, runs + likely("set2", [0.1, 0.1], seed=1))
+    first = sentences(frame)[0]
+    assert first.startswith("Set 2 over set 1") and "+11.0 points of rank-1" in first
 
 
 # --- two settings ---------------------------------------------------------------------------------

@@ -219,8 +219,8 @@ def test_runs_that_did_not_fit_their_training_persons_are_named_where_they_are_u
     runs += [a_run("set3", 0, 0.4, train=0.899), a_run("set3", 1, 0.4, train=0.9)]
     table = contrasts(frame_of(tmp_path, runs)).set_index(["contrast", "score"]).unfitted
     assert table["set2 over set1", "deciding mAP"] == ""
-    assert table["set3 over set2", "deciding mAP"] == "resnet18 set3, 1 (0)"
-    assert not_fitted(read_records(tmp_path / "runs")) == "resnet18 set3, 1 (0)"
+    assert table["set3 over set2", "deciding mAP"] == "resnet18 set3, 1 split (0)"
+    assert not_fitted(read_records(tmp_path / "runs")) == "resnet18 set3, 1 split (0)"
 
 
 # --- the planned tests ----------------------------------------------------------------------------

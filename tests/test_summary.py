@@ -4,6 +4,7 @@ import pytest
 from study_runs import a_run, frame_of, kept, likely, several
 
 from reid_lib.config import load_preset
+from reid_lib.study.claims import claims_text
 from reid_lib.study.records import NOT_LISTED
 from reid_lib.study.summary import (
     expected_scores,
@@ -81,8 +82,10 @@ def test_claims_are_those_of_every_unchanged_study_below_a_folder(tmp_path):
     runs = several("set1", [0.5, 0.5]) + several("set2", [0.6, 0.6])
     kept(tmp_path / "a", runs)
     kept(tmp_path / "a" / "b", likely("set1", [0.5]))
-    kept(tmp_path / "a" / "varied", several("set2", [0.6]) + several("set2", [0.5], lr=0.1))
+    varied = several("set2", [0.6]) + several("set2", [0.5], lr=0.1)
+    kept(tmp_path / "a" / "varied", varied + several("set1", [0.5], backbone="resnet50"))
     kept(tmp_path / "a" / "held_out", several("set2", [0.6], validation=True))
-    assert len(unchanged(tmp_path / "a")) == 5
+    found = unchanged(tmp_path / "a")
+    assert len(found) == 6 and found.backbone.tolist().count("resnet50") == 1
     assert "claims.md" in {path.name for path in write_report(tmp_path / "a")}
-    assert "claims.md" not in {path.name for path in write_report(tmp_path / "a" / "varied")}
+    assert claims_text(unchanged(tmp_path / "a" / "varied")) == ""

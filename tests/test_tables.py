@@ -7,13 +7,13 @@ from study_runs import a_run, frame_of, kept, likely, several
 
 from reid_lib.config import PAPER_TABLE
 from reid_lib.runs import Run
+from reid_lib.study.claims import primary_text
 from reid_lib.study.records import QUANTISED, read_records, record
 from reid_lib.study.statistics import contrasts, primary_family
 from reid_lib.study.tables import (
     caption,
     change,
     one_split_text,
-    primary_text,
     seeds_text,
     table1,
     table_text,
@@ -66,6 +66,7 @@ def test_every_format_holds_every_number_and_the_best_is_bold():
     ] == [True, True]
     assert r"\multicolumn{5}{c}{measured} & \multicolumn{5}{c}{paper}" in texts["tex"]
     assert "| mAP | paper rank-1 |" in texts["md"]
+    assert '<table class="table1">' in texts["html"] and "<td>67.3</td>" in texts["html"]
     assert all("a note" in texts[kind] for kind in ("md", "tex", "html"))
 
 
@@ -170,7 +171,7 @@ def test_every_verdict_stands_for_both_estimands_and_names_what_did_not_fit(tmp_
     row = contrasts(frame).iloc[0]
     cells = ["1", "resnet18", "set2 over set1", "holds", "inconclusive", "10 (0 to 9)"]
     assert f"| {' | '.join(cells)} | {change(row)} | {change(row)} |" in text
-    assert f"{change(row)} | resnet18 set2, 10 (0 to 9) |" in text
+    assert f"{change(row)} | resnet18 set2, 10 splits (0 to 9) |" in text
     assert change(row).endswith(", 10 of 10") and change(row).count("[") == 2
     assert "not corrected for multiple comparisons" in text
     assert "Not measured: claim 2, 4." in text

@@ -177,7 +177,11 @@ def scoring_text(plain: pd.DataFrame) -> str:
     }
     lines = []
     for (network, setting), part in plain.groupby(["network", "setting"], sort=False):
-        line = {"network": brief(plain)[network], "setting": setting, "splits": len(part)}
+        line = {
+            "network": brief(plain)[network],
+            "setting": setting,
+            "splits": part.split.nunique(),
+        }
         for words, (name, usual) in ways.items():
             table = difference(part.assign(**{usual: part[name]}), part, [usual])
             line[words] = change(table.loc[usual], both=False)

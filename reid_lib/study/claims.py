@@ -3,12 +3,14 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from reid_lib.metrics import paired_test
-from reid_lib.study.records import DECIDING, LAST, listed, read_records, splits_words
+from reid_lib.study.records import LAST, listed, read_records, splits_words
 from reid_lib.study.statistics import (
     ESTIMANDS,
+    LEVEL,
     contrasts,
     difference,
     judged,
@@ -16,7 +18,52 @@ from reid_lib.study.statistics import (
     planned,
     primary_family,
 )
-from reid_lib.study.tables import EXPLORATORY, change, estimands_note, markdown, notices
+from reid_lib.study.tables import (
+    EXPLORATORY,
+    change,
+    estimands_note,
+    markdown,
+    notices,
+    protocol_notice,
+)
+
+
+def primary_text(frame: pd.DataFrame) -> str:
+    """The planned tests as Markdown: verdicts, then every test. "" where no run is theirs."""
+    family = primary_family(frame)
+    if family.empty:
+        return ""
+    family["unfitted"] = family.get("unfitted", pd.Series("", family.index)).fillna("")
+    verdicts = {}
+    for (over, contrast), part in family.groupby(["over", "contrast"], sort=False):
+        line = verdicts.setdefault(contrast, {})
+        line |= {f"{name}, {over}": part[name].iloc[0] for name in ESTIMANDS}
+        if part.unfitted.iloc[0]:
+            line["not fitted"] = part.unfitted.iloc[0]
+    lines = []
+    for _, row in family.iterrows():
+        line = {"contrast": row.contrast, "over": row.over, "score": row.score}
+        measured = "not measured" if row.splits == 0 else change(row)
+        line |= {"difference": measured}
+        for name, prefix in ESTIMANDS.items():
+            line[f"p, {name}"] = _p(row[f"{prefix}p"])
+            line[f"Holm's p, {name}"] = _p(row[f"{prefix}holm"])
+        lines.append(line)
+    wide = pd.DataFrame(verdicts).T.fillna("").rename_axis("contrast")
+    note = (
+        "Planned before any of these runs was looked at (PLAN.md): ResNet-18, likely reading, seed "
+        "0, codes divided by their L2 norm, means over the last scored epochs, camera A to B. "
+        f"Holm's correction over the eight tests of one estimand. A contrast holds if both scores "
+        f"rise with corrected p-values below {LEVEL:g}, does not hold if both fall likewise, else "
+        f"it is inconclusive. All other tables are exploratory. {estimands_note(frame)}"
+    )
+    tests = markdown(pd.DataFrame(lines).set_index("contrast"))
+    return f"{markdown(wide)}\n\n{tests}\n\n{note}{notices(frame)}{protocol_notice(frame)}\n"
+
+
+def _p(value: float) -> str:
+    return "" if np.isnan(value) else "< 0.0001" if value < 1e-4 else f"{value:.4f}"
+
 
 CLAIMS = {
     "1": "set 2 beats set 1, set 3 beats set 2, set 1 and the triplet loss (ResNet-18)",
@@ -44,7 +91,8 @@ def claim_verdicts(frame: pd.DataFrame) -> pd.DataFrame:
         frame: as `read_records` returns it.
     Returns:
         claim, network, which (splits), primary (are these the planned tests?), unfitted, "these
-        persons" and "new persons" (verdicts), and each contrast's verdicts as a dict in details.
+        persons" and "new persons" (verdicts), and by contrast details (its verdicts) and
+        differences (of rank-1 and mAP, or of the gap).
     """
     table = contrasts(frame)
     table = table[table.claim.isin(list("14")) | (table.score == "gap") | _under_triplet(table)]
@@ -52,12 +100,15 @@ def claim_verdicts(frame: pd.DataFrame) -> pd.DataFrame:
     lines = []
     for (claim, network), part in table.groupby(["claim", "network"], sort=False):
         details = {name: judged(rows) for name, rows in part.groupby("contrast", sort=False)}
+        gains = part
         primary = claim == "1" and network in set(planned(frame).network)
         if primary:
-            tests = family[family.over == family.over.iloc[0]].drop_duplicates("contrast")
-            details = tests.set_index("contrast")[list(ESTIMANDS)].to_dict("index")
+            gains = family[family.over == family.over.iloc[0]]
+            tests = gains.drop_duplicates("contrast").set_index("contrast")
+            details = tests[list(ESTIMANDS)].to_dict("index")
         line = {"claim": claim, "network": network, "which": part.which.iloc[0]}
-        line |= {"primary": bool(primary), "details": details}
+        line |= {"primary": primary, "details": details}
+        line["differences"] = gains.groupby("contrast").difference.agg(list).to_dict()
         runs = [run for text in part.unfitted if text for run in text.split("; ")]
         line["unfitted"] = "; ".join(dict.fromkeys(runs))
         lines.append(line | {name: _together(details, name) for name in ESTIMANDS})
@@ -138,12 +189,10 @@ def sentences(frame: pd.DataFrame) -> list[str]:
         ["claim", "network", "contrast"], sort=False
     ):
         said = verdicts[(verdicts.claim == claim) & (verdicts.network == network)].iloc[0]
-        score = part.set_index("score").difference
+        form = "{:+.1f} points of rank-1 and {:+.1f} of mAP"
         if claim == "3":
-            numbers = f"{score['gap']:+.3f} in the gap of relative distance, 180 - 0 degrees"
-        else:
-            rank1, mean_ap = (score[column] for column in DECIDING)
-            numbers = f"{rank1:+.1f} points of rank-1 and {mean_ap:+.1f} of mAP"
+            form = "{:+.3f} in the gap of relative distance, 180 - 0 degrees"
+        numbers = form.format(*said.differences[contrast])
         subject = re.sub("set([123])", r"set \1", contrast).replace("resnet", "ResNet-")
         where = f"({network}, {splits_words(part.which.iloc[0])})"
         text = f"{subject[0].upper()}{subject[1:]} {where}: {numbers}; "

@@ -16,7 +16,16 @@ from scipy import stats
 from scipy.optimize import brentq
 
 from reid_lib.config import PAPER_TABLE
-from reid_lib.study.records import DECIDING, LAST, LIKELY, NEAR, QUANTISED, SETTINGS, listed
+from reid_lib.study.records import (
+    DECIDING,
+    LAST,
+    LIKELY,
+    NEAR,
+    QUANTISED,
+    SETTINGS,
+    listed,
+    splits_words,
+)
 
 # What beats what, says the paper.
 CONTRASTS = (("set2", "set1"), ("set3", "set2"), ("set3", "set1"), ("set3", "htri"))
@@ -116,7 +125,7 @@ def not_fitted(*parts: pd.DataFrame) -> str:
     runs = pd.concat(parts).drop_duplicates("record")
     runs = runs[runs["deciding train rank-1"] < FITTED]
     return "; ".join(
-        f"{backbone} {setting}, {listed(part.split)}"
+        f"{backbone} {setting}, {splits_words(listed(part.split))}"
         for (backbone, setting), part in runs.groupby(["backbone", "setting"], sort=False)
     )
 

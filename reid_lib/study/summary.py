@@ -8,12 +8,11 @@ import pandas as pd
 
 from reid_lib.config import PRESETS, Embedded, Preset
 from reid_lib.runs import Run, read_runs, scores_frame, write_text
-from reid_lib.study.claims import claims_text
+from reid_lib.study.claims import claims_text, primary_text
 from reid_lib.study.records import NOT_LISTED, read_records
 from reid_lib.study.tables import (
     caption,
     one_split_text,
-    primary_text,
     seeds_text,
     table1,
     table_text,
@@ -93,13 +92,23 @@ def write_report(folder: Path) -> list[Path]:
 
 
 def unchanged(folder: Path) -> pd.DataFrame:
-    """Records of every study at or below a folder whose readings are all unchanged.
+    """Records of the studies at or below a folder, of networks whose choices they do not vary.
 
-    A study that varies choices, or scores held-out persons, is left out with its plain runs.
+    A study that scores held-out persons is left out.
+
+    Raises:
+        ValueError: the studies are of several data sets.
     """
-    frames = [read_records(runs) for runs in sorted(Path(folder).rglob("runs"))]
-    plain = [f for f in frames if (f.changed == "").all() and not f.validation.any()]
-    return pd.concat(plain, ignore_index=True) if plain else pd.DataFrame()
+    plain = []
+    for runs in sorted(Path(folder).rglob("runs")):
+        frame = read_records(runs)
+        varied = frame.network[(frame.changed != "") | frame.validation.any()]
+        plain.append(frame[~frame.network.isin(varied)])
+    one = ["network", "setting", "split", "seed", "weights_sha256", "data_sha256"]
+    frame = pd.concat(plain, ignore_index=True).drop_duplicates(one)
+    if frame.data_sha256.nunique() > 1:
+        raise ValueError(f"the studies below {folder} are of several data sets; expected one")
+    return frame
 
 
 # --- presets --------------------------------------------------------------------------------------

@@ -23,12 +23,10 @@ from reid_lib.study.records import (
 )
 from reid_lib.study.statistics import (
     ESTIMANDS,
-    LEVEL,
     contrasts,
     judged,
     means,
     one_split_differences,
-    primary_family,
     seed_noise,
 )
 
@@ -119,7 +117,8 @@ def table_texts(table: pd.DataFrame, note: str) -> dict[str, str]:
         hrules=True, multicol_align="c", column_format="l" + "r" * tex.shape[1]
     )
     body = _cells(table, "<b>{}</b>").rename_axis(index=None).style.format_index(escape="html")
-    body = body.to_html(exclude_styles=True, table_attributes='class="table1"')
+    body = re.sub(r"<(t[hd]) >", r"<\1>", body.to_html(exclude_styles=True))
+    body = body.replace("<table>", '<table class="table1">')
     body = re.sub(r'(<th colspan="\d+")', r'\1 scope="colgroup"', body)
     return {
         "csv": table.set_axis([f"{b} {s}" for b, s in table.columns], axis=1).round(2).to_csv(),
@@ -295,43 +294,6 @@ def _verdict_table(table: pd.DataFrame, frame: pd.DataFrame, digits: int) -> str
     if not wide["not fitted"].any():
         wide = wide.drop(columns="not fitted")
     return markdown(wide)
-
-
-def primary_text(frame: pd.DataFrame) -> str:
-    """The planned tests as Markdown: verdicts, then every test. "" where no run is theirs."""
-    family = primary_family(frame)
-    if family.empty:
-        return ""
-    family["unfitted"] = family.get("unfitted", pd.Series("", family.index)).fillna("")
-    verdicts = {}
-    for (over, contrast), part in family.groupby(["over", "contrast"], sort=False):
-        line = verdicts.setdefault(contrast, {})
-        line |= {f"{name}, {over}": part[name].iloc[0] for name in ESTIMANDS}
-        if part.unfitted.iloc[0]:
-            line["not fitted"] = part.unfitted.iloc[0]
-    lines = []
-    for _, row in family.iterrows():
-        line = {"contrast": row.contrast, "over": row.over, "score": row.score}
-        measured = "not measured" if row.splits == 0 else change(row)
-        line |= {"difference": measured}
-        for name, prefix in ESTIMANDS.items():
-            line[f"p, {name}"] = _p(row[f"{prefix}p"])
-            line[f"Holm's p, {name}"] = _p(row[f"{prefix}holm"])
-        lines.append(line)
-    wide = pd.DataFrame(verdicts).T.fillna("").rename_axis("contrast")
-    note = (
-        "Planned before any of these runs was looked at (PLAN.md): ResNet-18, likely reading, seed "
-        "0, codes divided by their L2 norm, means over the last scored epochs, camera A to B. "
-        f"Holm's correction over the eight tests of one estimand. A contrast holds if both scores "
-        f"rise with corrected p-values below {LEVEL:g}, does not hold if both fall likewise, else "
-        f"it is inconclusive. All other tables are exploratory. {estimands_note(frame)}"
-    )
-    tests = markdown(pd.DataFrame(lines).set_index("contrast"))
-    return f"{markdown(wide)}\n\n{tests}\n\n{note}{notices(frame)}{protocol_notice(frame)}\n"
-
-
-def _p(value: float) -> str:
-    return "" if np.isnan(value) else "< 0.0001" if value < 1e-4 else f"{value:.4f}"
 
 
 def one_split_text(plain: pd.DataFrame) -> str:
