@@ -11,6 +11,7 @@ from study_runs import a_run, frame_of, likely, several
 from reid_lib.config import PAPER_TABLE
 from reid_lib.metrics import split_test
 from reid_lib.study import records, statistics
+from reid_lib.study.claims import prediction_text
 from reid_lib.study.records import DECIDING, read_records
 from reid_lib.study.statistics import (
     CONTRASTS,
@@ -22,6 +23,7 @@ from reid_lib.study.statistics import (
     means,
     not_fitted,
     one_split_differences,
+    prediction,
     primary_family,
     seed_noise,
     t_interval,
@@ -304,6 +306,33 @@ def test_one_score_alone_does_not_make_a_planned_contrast_hold(tmp_path):
     frame.loc[frame.setting == "set2", "unit last epochs mAP"] -= 10
     family = primary_family(frame).set_index("contrast")
     assert set(family.loc["set2 over set1", "these persons"]) == {"inconclusive"}
+
+
+@pytest.mark.parametrize(
+    "make, shift, said",
+    [
+        (several, -0.2, "confirmed"),
+        (several, 0.2, "refuted"),
+        (several, 0.0, "inconclusive"),
+        (likely, -0.2, "refuted"),
+        (likely, 0.2, "not refuted"),
+        (likely, 0.0, "not refuted"),
+    ],
+)
+def test_the_planned_prediction_is_judged_by_its_rule(tmp_path, make, shift, said):
+    noise = np.array([0.01, -0.01, 0.0, 0.02, -0.02, 0.3])  # split 5 is not of the plan
+    runs = make("set2", [0.5] * 6) + make("set3", [0.6] * 6)
+    runs += make("set2", [0.5] * 6, train_persons=57)
+    runs += make("set3", 0.6 + shift + noise, train_persons=57)
+    frame = frame_of(tmp_path, runs)
+    table = prediction(frame)
+    assert set(table.said) == {said} and set(table.splits) == {5}
+    test = stats.ttest_1samp(100 * (shift + noise[:5]), 0)
+    low, high = test.confidence_interval()
+    assert table.low.to_numpy() == pytest.approx([low, low])
+    assert table.high.to_numpy() == pytest.approx([high, high])
+    assert f" | {said} |" in prediction_text(frame)
+    assert prediction(frame[frame.train_persons.isna()]).empty
 
 
 # --- noise ----------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from reid_lib.metrics import paired_test
-from reid_lib.study.records import LAST, listed, read_records, splits_words
+from reid_lib.study.records import DECIDING, LAST, listed, read_records, splits_words
 from reid_lib.study.statistics import (
     ESTIMANDS,
     LEVEL,
@@ -16,6 +16,7 @@ from reid_lib.study.statistics import (
     judged,
     one_split_differences,
     planned,
+    prediction,
     primary_family,
 )
 from reid_lib.study.tables import (
@@ -59,6 +60,24 @@ def primary_text(frame: pd.DataFrame) -> str:
     )
     tests = markdown(pd.DataFrame(lines).set_index("contrast"))
     return f"{markdown(wide)}\n\n{tests}\n\n{note}{notices(frame)}{protocol_notice(frame)}\n"
+
+
+def prediction_text(frame: pd.DataFrame) -> str:
+    """The planned prediction as Markdown; "" where it was not measured."""
+    table = prediction(frame)
+    if table.empty:
+        return ""
+    cells = table.replace({"score": DECIDING}).set_index("network")
+    for name in ("mean", "low", "high"):
+        cells[name] = cells[name].map("{:+.1f}".format)
+    note = (
+        "In points: (set 3 - set 2 with 57 training persons) - (the same with half), per split, "
+        "with its 95 % interval for these persons, and the prediction that it falls in the default "
+        "reading and not in the likely one (PLAN.md). The galleries differ in size, which this "
+        "difference cannot separate from the number of training persons."
+    )
+    columns = ["score", "splits", "mean", "low", "high", "said"]
+    return f"{markdown(cells[columns])}\n\n{note}{notices(frame)}\n"
 
 
 def _p(value: float) -> str:

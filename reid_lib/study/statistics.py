@@ -351,3 +351,33 @@ def one_split_differences(frame: pd.DataFrame) -> pd.DataFrame:
                 line["detectable"] = detectable(sd, len(gains)) if len(gains) > 1 else np.nan
                 lines.append(line)
     return pd.DataFrame(lines)
+
+
+def prediction(frame: pd.DataFrame) -> pd.DataFrame:
+    """The planned prediction: (set 3 - set 2 with 57 training persons) - (the same with half).
+
+    Args:
+        frame: as `read_records` returns it, with runs of both numbers of training persons.
+    Returns:
+        One row per network and score: `t_interval` over splits 0 to 4 (these persons), splits,
+        and said: in our default reading `confirmed` if both scores fall and their intervals
+        exclude zero, `refuted` if either rises likewise, else `inconclusive`; in the likely
+        reading `refuted` if both fall, else `not refuted`.
+    """
+    tables, plain = [], frame[(frame.changed == "") & frame.split.isin(range(5))]
+    for network in plain.network[plain.train_persons == 57].unique():
+        gains = []
+        for name in (network, network.removesuffix(", 57 training persons")):
+            part = plain[plain.network == name]
+            three, two = (part[part.setting == setting] for setting in ("set3", "set2"))
+            gains.append(per_split(three, DECIDING) - per_split(two, DECIDING))
+        change = (gains[0] - gains[1]).dropna()
+        if change.empty:
+            continue
+        table = t_interval(change)
+        falls, rises = (table.high < 0).all(), (table.low > 0).any()
+        said = "confirmed" if falls else "refuted" if rises else "inconclusive"
+        if LIKELY in network:
+            said = "refuted" if falls else "not refuted"
+        tables.append(table.assign(network=network, splits=len(change), said=said))
+    return pd.concat(tables).rename_axis("score").reset_index() if tables else pd.DataFrame()

@@ -8,7 +8,7 @@ import pandas as pd
 
 from reid_lib.config import PRESETS, Embedded, Preset
 from reid_lib.runs import Run, read_runs, scores_frame, write_text
-from reid_lib.study.claims import claims_text, primary_text
+from reid_lib.study.claims import claims_text, prediction_text, primary_text
 from reid_lib.study.records import NOT_LISTED, read_records
 from reid_lib.study.tables import (
     caption,
@@ -38,8 +38,8 @@ def report(frame: pd.DataFrame) -> tuple[dict[str, str], dict]:
         readings on test persons: table.md, verdicts.md, viewpoint.md, splits, verdicts,
         agreement-<network> and viewpoint-<network>. Where open choices were varied: choices.md,
         scoring.md, choices-<network>, orders-<network>; where the scatter loss was, scatter.md and
-        scatter; where neither was, one-split.md, one-split, primary.md (of the planned tests) and
-        seeds.md (of several seeds).
+        scatter; where neither was, one-split.md, one-split, primary.md and prediction.md (of
+        the planned tests) and seeds.md (of several seeds).
     """
     from reid_lib.study import charts, choices  # reid summary needs neither
 
@@ -64,7 +64,7 @@ def report(frame: pd.DataFrame) -> tuple[dict[str, str], dict]:
         pictures |= charts.agreement_pictures(plain) | charts.viewpoint_pictures(plain)
     if len(plain) == len(frame):
         texts |= {"one-split.md": one_split_text(plain), "primary.md": primary_text(plain)}
-        texts["seeds.md"] = seeds_text(plain)
+        texts |= {"seeds.md": seeds_text(plain), "prediction.md": prediction_text(plain)}
         pictures |= charts.one_split_picture(plain)
     return {name: text for name, text in texts.items() if text}, pictures
 
