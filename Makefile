@@ -83,7 +83,7 @@ format: setup
 
 ## make readme     put the generated tables into README.md
 readme: setup
-	$(VENV)/python -c 'from pathlib import Path; from reid_lib.report import refresh_readme; refresh_readme(Path("README.md"))'
+	$(VENV)/python -c 'from pathlib import Path; from reid_lib.study.summary import refresh_readme; refresh_readme(Path("README.md"))'
 
 ## make lock       pin every version anew within the ranges of pyproject.toml
 lock: setup

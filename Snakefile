@@ -122,7 +122,7 @@ for name in DRAWING:
         input:
             f"{RESULTS}/configs.json",
             expand(f"{RESULTS}/{{run}}/{{file}}", run=RUNS if name != "01_data" else [], file=FILES),
-            code("plots", "report", *(["explorer"] if name == "06_ranking" else [])),
+            code("plots", "study.summary", "study.tables", *(["explorer"] if name == "06_ranking" else [])),
             notebook=HERE / "notebooks" / f"{name}.ipynb",
         output:
             outputs(name),
@@ -140,7 +140,7 @@ rule:
         "08_open_choices"
     input:
         sorted((HERE / "figures" / "pku74").rglob("*.json")),
-        code("evidence"),
+        code("study.summary"),
         notebook=HERE / "notebooks" / "08_open_choices.ipynb",
     output:
         f"{RESULTS}/notebooks/08_open_choices.ipynb",

@@ -105,13 +105,14 @@ def _notebook(arguments) -> int:
 
 
 def _summary(arguments) -> None:
-    from reid_lib.report import summary
+    from reid_lib.study.summary import summary
 
     print(summary(_preset(arguments), arguments.root))
 
 
 def _records(arguments) -> None:
-    from reid_lib.evidence import collect_records, write_report
+    from reid_lib.study.records import collect_records
+    from reid_lib.study.summary import write_report
 
     written = (
         collect_records(arguments.results, arguments.out / "runs") if arguments.results else []
@@ -120,10 +121,16 @@ def _records(arguments) -> None:
         print(path)
 
 
+def _compare(arguments) -> None:
+    from reid_lib.study.claims import compare
+
+    print(compare(arguments.records, arguments.one, arguments.other, arguments.codes))
+
+
 def _expect(arguments) -> None:
     from reid_lib.engine.files import write_json
     from reid_lib.engine.runs import read_run
-    from reid_lib.report import expected_scores
+    from reid_lib.study.summary import expected_scores
 
     load_preset(arguments.preset)  # refuses an unknown name
     runs = [
@@ -212,4 +219,12 @@ def _parser() -> argparse.ArgumentParser:
         "results", type=Path, nargs="*", help="folders of run folders; none: tables anew, no more"
     )
     added.add_argument("--out", type=Path, required=True, help="gets runs/ and the tables")
+
+    added = command(
+        "compare", _compare, "paired difference of two settings, over splits and over persons"
+    )
+    added.add_argument("records", metavar="RECORDS", type=Path, help="folder of record JSON files")
+    added.add_argument("one", metavar="A", help="a setting, or the name of a row")
+    added.add_argument("other", metavar="B", help="what A is compared with")
+    added.add_argument("--codes", choices=("raw", "unit"), default="raw")
     return parser

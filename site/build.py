@@ -71,7 +71,7 @@ def stage(study: Preset, root: Path, source: Path) -> None:
         text = path.read_text("utf-8").replace(f"{root}/", "").replace(str(root), ".")
         notebook = for_the_page(nbformat.reads(text, as_version=4), figures)
         origin = f"executed with the preset *{study.name}*"
-        if "evidence.COMMITTED" in text:
+        if "study_records.COMMITTED" in text:
             origin = "drawn from the committed records"
         title = notebook.cells[0]
         title.source += f"\n\n{{.origin}}\n{{download}}`{name}.ipynb <{name}.ipynb>`, {origin}"

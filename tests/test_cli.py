@@ -10,7 +10,8 @@ from reid_lib.cli import main
 
 
 @pytest.mark.parametrize(
-    "command", ["check", "synth", "resolve", "train", "notebook", "summary", "expect", "records"]
+    "command",
+    ["check", "synth", "resolve", "train", "notebook", "summary", "expect", "records", "compare"],
 )
 def test_each_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stop:

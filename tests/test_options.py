@@ -15,9 +15,9 @@ from reid_lib import augment, losses, metrics, training
 from reid_lib.config import TERMS, RunConfig, load_preset
 from reid_lib.dataset import load_pixels, read_pku, split_persons
 from reid_lib.engine.prepare import resolve
-from reid_lib.evidence import collect_records
 from reid_lib.metrics import Protocol, evaluate, rank_gallery
 from reid_lib.model import find_weights
+from reid_lib.study.records import collect_records
 from reid_lib.training import fit
 
 

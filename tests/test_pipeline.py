@@ -16,7 +16,7 @@ from PIL import Image
 
 from reid_lib.config import load_preset
 from reid_lib.engine.runs import read_run
-from reid_lib.report import SCORES
+from reid_lib.study.records import SCORES
 
 BIN = Path(sys.executable).parent
 FIGURES = (
@@ -142,7 +142,7 @@ def test_the_summary_says_where_to_look_and_how_long_each_stage_took(smoke):
     "module, rerun",
     [
         ("figures", FIGURE_RULES | {RECORDS_RULE}),
-        ("evidence", {RECORDS_RULE}),
+        ("study/choices", {RECORDS_RULE}),
         ("losses", FIGURE_RULES - {"01_data"} | {"train"}),
         ("execute", set()),
     ],

@@ -14,7 +14,7 @@ from conftest import REPOSITORY
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from reid_lib.report import refresh_readme
+from reid_lib.study.summary import refresh_readme
 from reid_lib.training import CODE
 
 BIN = Path(sys.executable).parent

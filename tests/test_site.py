@@ -21,7 +21,8 @@ from PIL import Image
 
 from reid_lib.config import RunConfig, load_preset
 from reid_lib.engine.checks import check
-from reid_lib.report import SCORES, table_texts
+from reid_lib.study.records import SCORES
+from reid_lib.study.tables import table_texts
 
 sys.path.insert(0, str(REPOSITORY / "site"))
 import build

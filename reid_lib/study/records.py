@@ -1,0 +1,314 @@
+"""Records: what outlives a run, numbers in one small JSON file, and one frame of them all."""
+
+import functools
+import json
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from scipy.spatial.distance import cdist
+
+from reid_lib.config import PRESETS, RunConfig
+from reid_lib.engine.files import write_json, write_text
+from reid_lib.engine.runs import Run, read_run
+from reid_lib.metrics import Protocol, viewpoint_grid
+
+COMMITTED = PRESETS.parent / "figures" / "pku74"  # records of the runs on real images
+SCORES = ("rank-1", "rank-5", "rank-10", "rank-20", "mAP")
+DIRECTION = "A->B"
+SETTINGS = ("htri", "xent_htri", "htri_cl", "set1", "set2", "set3")
+LAST = "last epochs"  # the mean over the last scored epochs, fixed before any run was looked at
+# The scores that decide: of raw codes, in the likely reading of codes divided by their L2 norm.
+DECIDING = {"deciding rank-1": "rank-1", "deciding mAP": "mAP"}
+NEAR = {f"near_{degrees}": degrees for degrees in (0, 45, 90, 135, 180)}
+PROTOCOLS = {"viewpoint": Protocol(), "unit viewpoint": Protocol(codes="unit")}
+KEPT = ("grad_sr", "grad_cl", "grad_sl", "code_norm")  # of the first and of the last epoch
+NOT_LISTED = ("viewpoint", "protocol", "deciding train rank-1", *DECIDING)  # in runs.csv
+LIKELY = "likely reading"
+# Keys in which runs may differ and still be of the default reading.
+NOT_CHOICES = frozenset(
+    "row setting backbone start split validation train_persons seed epochs precision rerank "
+    "score_last score_every deterministic code_norm_limit data_sha256 weights_sha256".split()
+)
+START = {"imagenet": "ImageNet weights", "random": "random weights", "file": "weights from a file"}
+QUANTISED = {
+    "resnet18": "776af5b53b2f1e756608ccc9bd06dbdefecd060297ae467cb5a442b881a5b425",
+    "resnet50": "d7be9c3138509600fcbeb28e9a3c6c7874103a5376a64c01357872be2da8251c",
+}
+QUANTISED_WORDS = "product-quantised ImageNet weights"
+
+
+def view_angle(one, other):
+    """Degrees between orientations, 1 to 8 around the person: 0, 45, ..., 180; arrays or series."""
+    turn = np.abs(one - other)
+    return 45 * np.minimum(turn, 8 - turn)
+
+
+def start_words(config: dict) -> str:
+    """What a network started from; weights whose SHA-256 is known go by their own name."""
+    known = config["weights_sha256"] in QUANTISED.values()
+    return QUANTISED_WORDS if known else START[config["start"]]
+
+
+def record(run: Run) -> dict:
+    """One run's config, scores, viewpoint grids, scores by epoch, and provenance."""
+    part = run.codes
+    query = part["camids"] == part["camids"].min()
+    sides = [(part[k][query], part[k][~query]) for k in ("codes", "pids", "camids", "orientations")]
+    arrays = [array for pair in sides for array in pair]
+    grids = {
+        name: viewpoint_grid(*arrays, protocol).astype(float)
+        for name, protocol in PROTOCOLS.items()
+    }
+    history = run.history.drop(columns="seconds")
+    first, last = (history.iloc[at].dropna().to_dict() for at in (0, -1))
+    columns = [f"{codes}_{score}" for codes in ("test", "unit") for score in ("rank-1", "mAP")]
+    scored = history[["epoch", *columns]].dropna()
+    return {
+        "config_digest": run.config.digest(),
+        "config": run.config.model_dump(mode="json"),
+        "metrics": run.metrics,
+        **{
+            name: {column: [_short(x) for x in values] for column, values in grid.items()}
+            for name, grid in grids.items()
+        },
+        "scores by epoch": {name: [_short(x) for x in scored[name]] for name in scored},
+        "history": {
+            "first": {name: _short(x) for name, x in first.items()},
+            "last": {name: _short(x) for name, x in last.items()},
+        },
+        "manifest": run.manifest,
+    }
+
+
+def collect_records(results: list[Path], out: Path) -> list[Path]:
+    """Write one small JSON record for each finished run under the folders `results`.
+
+    Beside it lies a CSV file with one line per query of the last epoch: the name of its image, the
+    camera direction, and, for raw and for unit codes, AP and the rank of the first match. A failed
+    run has no scores and leaves no record; a warning names it and why it failed.
+
+    Raises:
+        ValueError: there is no finished run.
+    """
+    folders = sorted({m.parent for folder in results for m in folder.rglob("manifest.json")})
+    if not folders:
+        raise ValueError(f"no finished run under {', '.join(map(str, results))}")
+    written = []
+    for folder in folders:
+        run = read_run(folder)
+        if run.failed:
+            warnings.warn(f"{folder} failed and leaves no record: {run.failed}", stacklevel=2)
+            continue
+        config = run.config
+        parts = config.backbone, config.start, config.setting, f"{config.epochs}-epochs"
+        name = "-".join([*parts, f"split-{config.split}", config.digest()])
+        write_json(out / f"{name}.json", record(run))
+        write_text(out / f"{name}.csv", _queries(run))
+        written.append(out / f"{name}.json")
+    return written
+
+
+def _queries(run: Run) -> str:
+    """One line per query, as `collect_records` describes it."""
+    columns = ["AP", "first_match", "unit_AP", "unit_first_match"]
+    frame = run.queries[["name", "direction", *columns]]
+    for name in columns:  # whole ranks, and as many digits of an AP as count
+        form = "{:.5f}" if name.endswith("AP") else "{:.0f}"
+        frame = frame.assign(**{name: frame[name].map(form.format)})
+    return frame.to_csv(index=False)
+
+
+def read_records(folder: str | Path) -> pd.DataFrame:
+    """One row per record: what the run was, and its scores in percent.
+
+    Args:
+        folder: holds the JSON files of `collect_records`.
+    Returns:
+        network (backbone, start, and the likely reading or the number of epochs, in words);
+        reading ("" for the default one); persons ("train/test"); changed (the open choices that
+        differ from the reading, "" for none); every key of the config; seconds, device, threads.
+        Scores of the last epoch: "rank-1", ...; "both rank-1", ... over both camera directions;
+        "B->A rank-1"; "train rank-1" of the training persons; "mAP_market" by Market-1501's
+        trapezoids; "unit rank-1", ... of codes divided by their L2 norm, where recorded. Means
+        over the last scored epochs: "last epochs rank-1", "unit last epochs rank-1", ....
+        `DECIDING` and "deciding train rank-1" repeat those of the reading's own codes.
+        near_0, ..., near_180: the mean distance between codes of one person whose views lie so
+        many degrees apart, over that between persons; gap: near_180 - near_0; fall: rank-1 at 0
+        less that at 180 degrees; viewpoint: the columns of `metrics.viewpoint_grid` that these
+        come from. Norms of gradients and codes in the first and last epoch ("first grad_sl", ...).
+        Of runs that differ in the name of their row alone, the first is kept.
+    Raises:
+        ValueError: there is no record, or there are records that must not be averaged: of several
+            data sets, or of one split and seed.
+    """
+    paths = sorted(Path(folder).glob("*.json"))
+    if not paths:
+        raise ValueError(f"no record in {folder}; expected the JSON files of `reid records`")
+    frame = pd.DataFrame([_line(path) for path in paths])
+    same = ["network", "setting", "changed", "split", "validation", "seed"]
+    frame = frame.drop_duplicates([*same, "weights_sha256", "data_sha256"])
+    one_each = frame.drop_duplicates("data_sha256").record
+    if len(one_each) > 1:
+        raise ValueError(
+            f"{folder} holds records of several data sets, such as {' and '.join(one_each)}; "
+            "expected one: give each a folder of its own"
+        )
+    several = frame[frame.duplicated(same, keep=False)].record
+    if len(several):
+        raise ValueError(
+            f"{folder} holds several records of one split and seed, {' and '.join(several[:2])}; "
+            "expected runs from one start"
+        )
+    order = frame.setting.map(SETTINGS.index)
+    keys = frame.seed, frame.split, order, frame.network
+    return frame.iloc[np.lexsort(keys)].reset_index(drop=True)
+
+
+def _line(path: Path) -> dict:
+    """A record's row of `read_records`."""
+    content = json.loads(path.read_text("utf-8"))
+    config, metrics, manifest = (content[key] for key in ("config", "metrics", "manifest"))
+    reading, changed = _reading(config)
+    scores = _scores(metrics)
+    kind = "unit " if reading and "unit" in metrics else ""  # the codes that the reading compares
+    scores |= {name: scores[f"{kind}{LAST} {score}"] for name, score in DECIDING.items()}
+    scores["deciding train rank-1"] = scores[f"{kind}train rank-1"]
+    grid = content.get(f"{kind}viewpoint", content["viewpoint"])
+    network = [config["backbone"], start_words(config), reading or f"{config['epochs']} epochs"]
+    if config.get("train_persons"):
+        network.append(f"{config['train_persons']} training persons")
+    return {
+        "record": path.stem,
+        "network": ", ".join(network),
+        "reading": reading,
+        "persons": "/".join(str(n) for n in manifest["persons"].values()),
+        "changed": changed,
+        "train_persons": None,
+        **config,
+        **{key: manifest[key] for key in ("seconds", "device", "threads")},
+        **{name: 100 * value for name, value in scores.items()},
+        **_by_angle(grid),
+        "viewpoint": grid,
+        "protocol": metrics["protocol"],
+        **{
+            f"{when} {name}": content["history"][when].get(name)
+            for when in ("first", "last")
+            for name in KEPT
+        },
+    }
+
+
+def _scores(metrics: dict) -> dict[str, float]:
+    """A record's scores as fractions, under the names of `read_records`."""
+    test = metrics["test"]
+    scores = {name: test[DIRECTION][name] for name in SCORES}
+    scores |= {f"both {name}": test["both"][name] for name in SCORES}
+    scores |= {f"B->A {name}": test["B->A"][name] for name in ("rank-1", "mAP")}
+    scores["mAP_market"] = test[DIRECTION]["mAP_market"]
+    for kind, part in {"": metrics, "unit ": metrics.get("unit")}.items():
+        if part:  # the first records hold scores of raw codes alone
+            scores |= {f"{kind}{name}": part["test"][DIRECTION][name] for name in SCORES}
+            last = part["last_epochs"][DIRECTION]
+            scores |= {f"{kind}{LAST} {name}": last[name] for name in SCORES}
+            scores[f"{kind}train rank-1"] = part["train"][DIRECTION]["rank-1"]
+    return scores
+
+
+def _by_angle(grid: dict) -> dict[str, float]:
+    """Relative distances within a person by angle, their gap, and the fall of rank-1."""
+    frame = pd.DataFrame(grid).astype(float)
+    means = frame.groupby(view_angle(frame.query_orientation, frame.gallery_orientation)).mean()
+    near = means.same_distance / frame.other_distance.mean()
+    line = {f"near_{int(degrees)}": value for degrees, value in near.items()}
+    return line | {"gap": near[180] - near[0], "fall": 100 * (means.rank1[0] - means.rank1[180])}
+
+
+def _short(value: float) -> float | None:
+    """Six digits are more than a score has; None where there is no number."""
+    return float(f"{value:.6g}") if np.isfinite(value) else None
+
+
+@functools.cache
+def _likely_recipe() -> dict:
+    return yaml.safe_load((PRESETS / "pku_likely.yaml").read_text("utf-8"))["recipe"]
+
+
+def _reading(config: dict) -> tuple[str, str]:
+    """The reading that a config is nearest to, and the choices in which it differs from it."""
+    default = _changed(config, {}, NOT_CHOICES)
+    likely = _changed(config, _likely_recipe(), NOT_CHOICES - {"epochs"})
+    reading, changed = ("", default) if len(default) <= len(likely) else (LIKELY, likely)
+    return reading, ", ".join(f"{key}={config[key]}" for key in changed)
+
+
+def _changed(config: dict, recipe: dict, ignored: frozenset) -> list[str]:
+    given = {name: config[name] for name in ("row", "setting")}
+    plain = RunConfig(**{**recipe, **given}).model_dump(mode="json")
+    plain["persons_in_sums"] = "batch" if config["centres"] == "batch" else "all"  # implied
+    plain["centres_gradient"] &= config["centres"] == "batch"  # no other centres have one
+    return [k for k in plain if k not in ignored and config.get(k, plain[k]) != plain[k]]
+
+
+def listed(splits: Iterable[int]) -> str:
+    """How many splits, and which.
+
+    Example:
+        >>> listed([0, 1, 2, 3, 3])
+        '4 (0 to 3)'
+    """
+    chosen = sorted(int(split) for split in set(splits))
+    whole = len(chosen) > 2 and chosen == list(range(chosen[0], chosen[-1] + 1))
+    names = f"{chosen[0]} to {chosen[-1]}" if whole else ", ".join(map(str, chosen))
+    return f"{len(chosen)} ({names})"
+
+
+def splits_words(which: str) -> str:
+    """`listed` in words: "10 splits (0 to 9)"."""
+    count, names = which.split(" ", 1)
+    return f"{count} split{'s' * (count != '1')} {names}"
+
+
+def brief(frame: pd.DataFrame) -> dict[str, str]:
+    """Each network's short name: its backbone where no other network has the same."""
+    networks = frame.drop_duplicates("network").set_index("network").backbone
+    return {
+        n: n if (networks == backbone).sum() > 1 else backbone for n, backbone in networks.items()
+    }
+
+
+def agreement_by_angle(run: Run, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """How far apart a person's codes lie, by the angle between the two views (claim 3).
+
+    The mean distance between codes of one person from the two cameras, divided by the mean distance
+    between codes of different persons, so that networks of another scale can be compared.
+
+    Args:
+        run: a finished run.
+        draws: bootstrap draws over persons for the interval.
+        seed: of the draws.
+    Returns:
+        One row per angle (degrees, 0 to 180): value, low and high (95 %).
+    """
+    part = run.codes
+    first = part["camids"] == part["camids"].min()
+    pids = np.unique(part["pids"])
+    dist = cdist(part["codes"][first], part["codes"][~first])
+    same = part["pids"][first][:, None] == part["pids"][~first][None, :]
+    views = part["orientations"]
+    angle = view_angle(views[first][:, None], views[~first][None, :])
+    unit = dist[~same].mean()
+    owner = np.searchsorted(pids, part["pids"][first])
+    drawn = np.random.default_rng(seed).integers(len(pids), size=(draws, len(pids)))
+    lines = []
+    for degrees in NEAR.values():
+        chosen = same & (angle == degrees)
+        sums = np.bincount(owner, (dist * chosen).sum(1), len(pids)) / unit
+        counts = np.bincount(owner, chosen.sum(1), len(pids))
+        low, high = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), [0.025, 0.975])
+        value = sums.sum() / counts.sum()
+        lines.append({"angle": degrees, "value": value, "low": low, "high": high})
+    return pd.DataFrame(lines)

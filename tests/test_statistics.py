@@ -1,0 +1,399 @@
+"""Means, paired differences, two estimands, verdicts, Holm's correction, noise between seeds."""
+
+import doctest
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from study_runs import a_run, frame_of, likely, several
+
+from reid_lib.config import PAPER_TABLE
+from reid_lib.metrics import split_test
+from reid_lib.study import records, statistics
+from reid_lib.study.claims import prediction_text
+from reid_lib.study.records import DECIDING, read_records
+from reid_lib.study.statistics import (
+    CONTRASTS,
+    contrasts,
+    detectable,
+    difference,
+    holm,
+    judged,
+    means,
+    not_fitted,
+    one_split_differences,
+    prediction,
+    primary_family,
+    seed_noise,
+    t_interval,
+    verdict,
+)
+
+
+def verdicts(frame):
+    """(claim, contrast, score) or (claim, contrast) -> verdicts."""
+    table = contrasts(frame)
+    return {key: judged(part) for key, part in table.groupby(["claim", "contrast"], sort=False)}
+
+
+# --- intervals ------------------------------------------------------------------------------------
+
+
+def test_for_these_persons_the_interval_is_student_s_t_as_scipy_has_it():
+    values = np.random.default_rng(0).normal(1, 2, (7, 2))
+    table = t_interval(pd.DataFrame(values, columns=["a", "b"]))
+    for name, column in zip("ab", values.T, strict=True):
+        test = stats.ttest_1samp(column, 0)
+        low, high = test.confidence_interval()
+        wanted = [column.mean(), low, high, test.pvalue]
+        assert table.loc[name].tolist() == pytest.approx(wanted)
+
+
+def test_for_new_persons_the_interval_is_that_of_overlapping_splits(tmp_path):
+    rng = np.random.default_rng(1)
+    a, b = (pd.DataFrame(rng.normal(0, 1, (6, 2)), columns=["x", "y"]) for _ in range(2))
+    table = t_interval(b - a, 17 / 57).rename(columns={"mean": "difference"})
+    wanted = split_test(a.to_dict("records"), b.to_dict("records"), 17 / 74)
+    pd.testing.assert_frame_equal(table, wanted)
+
+
+def test_only_the_interval_for_these_persons_shrinks_to_zero_with_more_splits():
+    few, many = (pd.DataFrame({"x": [0.0, 2.0] * n}) for n in (5, 5000))
+    width = [
+        [t_interval(values, ratio).eval("high - low").x for values in (few, many)]
+        for ratio in (0, 1)
+    ]
+    assert width[0][1] < width[0][0] / 20
+    assert width[1][1] > 2 * 1.959  # that of one further split, whose s is 1
+
+
+def test_one_split_has_a_mean_and_no_interval():
+    row = t_interval(pd.DataFrame({"x": [0.0]}), 1.0).loc["x"]
+    assert row["mean"] == 0 and row[["low", "high", "p"]].isna().all()
+
+
+def test_splits_without_any_spread_have_an_interval_of_no_width():
+    table = t_interval(pd.DataFrame({"x": [2.0, 2.0], "zero": [0.0, 0.0]}))
+    assert table.low.tolist() == table.high.tolist() == [2, 0]
+    assert table.p.tolist() == [0, 1]
+
+
+def test_means_have_an_interval_for_each_estimand(tmp_path):
+    values = [0.5, 0.6, 0.7]
+    table = means(frame_of(tmp_path, [*several("set2", values), a_run("set1")]), ["mAP"])
+    table = table.set_index("setting")
+    assert table.loc["set2", "mean"] == pytest.approx(60)
+    # Student's t of two degrees of freedom and s = 10; sqrt(1/3 + 1) where tests halve the data.
+    for prefix, factor in (("these_", np.sqrt(1 / 3)), ("", np.sqrt(1 / 3 + 1))):
+        half = 4.302653 * 10 * factor
+        assert table.loc["set2", f"{prefix}low"] == pytest.approx(60 - half, abs=1e-3)
+        assert table.loc["set2", f"{prefix}high"] == pytest.approx(60 + half, abs=1e-3)
+    assert table.loc["set1", "splits"] == "1 (0)" and np.isnan(table.loc["set1", "low"])
+
+
+def test_an_interval_is_narrower_where_fewer_persons_are_tested_than_trained(tmp_path):
+    runs = several("set2", [0.5, 0.6, 0.7])
+    for run in runs:
+        run.manifest["persons"] = {"train": 25, "test": 12}
+    table = means(frame_of(tmp_path, runs), ["mAP"]).iloc[0]
+    half = 4.302653 * 10 * np.sqrt(1 / 3 + 12 / 25)
+    assert table.high == pytest.approx(60 + half, abs=1e-3)
+
+
+def test_differences_are_paired_by_split(tmp_path):
+    runs = several("set2", [0.5, 0.7, 0.9]) + several("set1", [0.4, 0.65, 0.92, 0.1])
+    frame = frame_of(tmp_path, runs)
+    better, worse = (frame[frame.setting == name] for name in ("set2", "set1"))
+    (line,) = difference(better, worse, ["mAP"]).to_dict("records")
+    assert (line["splits"], line["agree"]) == (3, 2)  # the fourth split has no partner
+    a, b = ([{"mAP": 100 * x} for x in values] for values in ([0.4, 0.65, 0.92], [0.5, 0.7, 0.9]))
+    wanted = split_test(a, b).loc["mAP"]
+    for name in ("difference", "low", "high", "p"):
+        assert line[name] == pytest.approx(wanted[name], abs=1e-6)
+    test = stats.ttest_1samp([10, 5, -2], 0)
+    assert line["these_p"] == pytest.approx(test.pvalue)
+    assert difference(better, worse[worse.split == 3], ["mAP"]) is None
+
+
+def test_seeds_of_one_split_are_averaged_first(tmp_path):
+    runs = [*several("set2", [0.5, 0.7]), *several("set2", [0.9, 0.9, 0.9], seed=1)[:1]]
+    runs += several("set1", [0.4, 0.4])
+    frame = frame_of(tmp_path, runs)
+    assert means(frame[frame.setting == "set2"], ["mAP"])["mean"][0] == pytest.approx(70)
+    better, worse = (frame[frame.setting == name] for name in ("set2", "set1"))
+    line = difference(better, worse, ["mAP"]).loc["mAP"]
+    assert line.splits == 2 and line.difference == pytest.approx(30)
+
+
+# --- verdicts -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "bounds, words",
+    [
+        ([(1, 2), (0.5, 3)], "holds"),
+        ([(1, 2), (-0.5, 3)], "inconclusive"),
+        ([(1, 2), (-3, -0.5)], "inconclusive"),
+        ([(-2, -1), (-3, -0.5)], "does not hold"),
+        ([(-2, -1), (-3, 0.5)], "inconclusive"),
+        ([(np.nan, np.nan)], "inconclusive"),
+    ],
+)
+def test_a_verdict_needs_every_interval_on_one_side_of_zero(bounds, words):
+    table = pd.DataFrame(bounds, columns=["low", "high"])
+    assert verdict(table.low, table.high) == words
+
+
+def test_each_claim_is_judged_on_the_network_that_it_speaks_of(tmp_path):
+    runs = several("set1", [0.5, 0.51, 0.49]) + several("set2", [0.6, 0.61, 0.59])
+    runs += several("set3", [0.3, 0.31, 0.29]) + several("htri", [0.55, 0.2, 0.9])
+    runs += several("htri", [0.1, 0.1, 0.1], backbone="resnet50")
+    runs += several("set1", [0.7, 0.71, 0.69], backbone="resnet50")
+    runs += several("set1", [0.5, 0.5, 0.5], backbone="mobilenet_v2")
+    runs += several("set2", [0.5, 0.5, 0.5], backbone="mobilenet_v2")
+    frame = frame_of(tmp_path, runs)
+    said = {key: both["new persons"] for key, both in verdicts(frame).items()}
+    assert said["1", "set2 over set1"] == "holds"
+    assert said["1", "set3 over set2"] == "does not hold"
+    assert said["1", "set3 over htri"] == "inconclusive"
+    assert said["2", "resnet18 over resnet50, htri"] == "inconclusive"
+    assert said["2", "resnet18 over resnet50, set1"] == "does not hold"
+    assert said["4", "set2 over set1"] == "inconclusive"  # a difference of exactly zero
+    # The same codes throughout: no setting is nearer than another.
+    assert said["3", "set2 against set1"] == "inconclusive"
+    table = contrasts(frame).set_index(["claim", "contrast", "score"])
+    row = table.loc["1", "set2 over set1", "deciding rank-1"]
+    assert row[["difference", "low", "high"]].tolist() == pytest.approx([10, 10, 10])
+    assert (row.agree, row.splits) == (3, 3)
+
+
+def test_the_two_estimands_can_give_two_verdicts(tmp_path):
+    runs = several("set1", [0.5] * 10) + several("set2", [0.51, 0.53] * 5)
+    both = verdicts(frame_of(tmp_path, runs))["1", "set2 over set1"]
+    assert both == {"these persons": "holds", "new persons": "inconclusive"}
+
+
+def with_angles(frame, curves):
+    """The frame, with each setting's relative distances and rank-1 from 0 to 180 degrees."""
+    frame = frame.copy()
+    for setting, (gaps, at_zero, fall) in curves.items():
+        rows = frame.setting == setting
+        for column in ("near_0", "near_45", "near_90", "near_135", "near_180"):
+            frame.loc[rows, column] = at_zero
+        frame.loc[rows, "gap"] = gaps
+        frame.loc[rows, "near_180"] += gaps
+        frame.loc[rows, "fall"] = fall
+    return frame
+
+
+def test_claim_3_is_the_gap_between_opposite_and_equal_views_not_compactness(tmp_path):
+    runs = [a_run(name, k) for name in ("set1", "set2", "htri") for k in range(3)]
+    frame = frame_of(tmp_path, runs)
+    # Nearer than set 1 at every angle, but by a wider gap; further than htri by a smaller one.
+    curves = {"set1": (0.10, 0.6, 20.0), "set2": (0.12, 0.4, 18.0), "htri": (0.2, 0.1, 18.0)}
+    table = contrasts(with_angles(frame, curves)).set_index(["claim", "contrast", "score"])
+    said = {
+        (claim, contrast, score): judged(table.loc[[(claim, contrast, score)]])["new persons"]
+        for claim, contrast, score in table.index
+    }
+    assert said["3", "set2 against set1", "gap"] == "does not hold"
+    assert said["3", "set2 against htri", "gap"] == "holds"
+    assert said["3", "set2 against set1", "fall"] == "holds"
+    assert said["3", "set2 against htri", "fall"] == "inconclusive"
+    assert said["compactness", "set2 against set1", "near_0"] == "holds"
+    assert said["compactness", "set2 against htri", "near_0"] == "does not hold"
+    assert table.loc["3", "set2 against set1", "gap"].difference == pytest.approx(0.02)
+
+
+def test_the_same_shift_at_every_angle_does_not_move_claim_3(tmp_path):
+    runs = [a_run(name, k) for name in ("set1", "set2") for k in range(3)]
+    frame = frame_of(tmp_path, runs)
+    for shift in (-0.3, 0.0, 0.3):
+        moved = with_angles(frame, {"set1": (0.1, 0.5, 9.0), "set2": (0.1, 0.5 + shift, 9.0)})
+        table = contrasts(moved)
+        gap = table[table.score == "gap"].iloc[0]
+        assert gap.difference == pytest.approx(0, abs=1e-12)
+
+
+def test_runs_that_did_not_fit_their_training_persons_are_named_where_they_are_used(tmp_path):
+    runs = several("set1", [0.5, 0.5], train=0.99) + several("set2", [0.6, 0.6], train=0.99)
+    runs += [a_run("set3", 0, 0.4, train=0.899), a_run("set3", 1, 0.4, train=0.9)]
+    table = contrasts(frame_of(tmp_path, runs)).set_index(["contrast", "score"]).unfitted
+    assert table["set2 over set1", "deciding mAP"] == ""
+    assert table["set3 over set2", "deciding mAP"] == "resnet18 set3, 1 split (0)"
+    assert not_fitted(read_records(tmp_path / "runs")) == "resnet18 set3, 1 split (0)"
+
+
+# --- the planned tests ----------------------------------------------------------------------------
+
+
+def test_holm_equals_a_worked_example_and_bounds():
+    # Sorted 0.005, 0.01, 0.03, 0.04 times 4, 3, 2, 1; the last is raised to the one before it.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]).tolist() == [1, 1]
+    assert holm([0.02, np.nan])[0] == pytest.approx(0.04)  # what is missing counts as a test
+
+
+def test_holm_rejects_what_its_step_down_procedure_rejects():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        p = rng.uniform(0, 0.1, rng.integers(1, 9))
+        rejected, order = set(), np.argsort(p)
+        for step, which in enumerate(order):
+            if p[which] > 0.05 / (len(p) - step):
+                break
+            rejected.add(which)
+        assert set(np.flatnonzero(holm(p) <= 0.05)) == rejected
+        assert (holm(p) >= p).all() and (holm(p) <= len(p) * p + 1e-12).all()
+
+
+def planned_runs(tmp_path, **scores):
+    rng = np.random.default_rng(0)
+    runs = []
+    for setting, mean in scores.items():
+        runs += likely(setting, mean + 0.01 * rng.standard_normal(10))
+    return frame_of(tmp_path, runs)
+
+
+def test_the_planned_tests_are_eight_over_all_splits_and_over_splits_2_to_9(tmp_path):
+    frame = planned_runs(tmp_path, htri=0.5, set1=0.6, set2=0.7, set3=0.65)
+    family = primary_family(frame)
+    assert len(family) == 16 and set(family.splits) == {10, 8}
+    first = family[family.over == "all splits"]
+    assert first.contrast.tolist() == [f"{a} over {b}" for a, b in CONTRASTS for _ in range(2)]
+    assert first.these_holm.to_numpy() == pytest.approx(holm(first.these_p))
+    assert first.holm.to_numpy() == pytest.approx(holm(first.p))
+    said = first.drop_duplicates("contrast").set_index("contrast")
+    assert said["these persons"].to_dict() == {
+        "set2 over set1": "holds",
+        "set3 over set2": "does not hold",
+        "set3 over set1": "holds",
+        "set3 over htri": "holds",
+    }
+    rest = family[family.over == "splits 2 to 9"].set_index(["contrast", "score"])
+    row = frame[(frame.split > 1) & frame.setting.isin(["set2", "set1"])]
+    gains = row.pivot(index="split", columns="setting", values="unit last epochs mAP")
+    wanted = stats.ttest_1samp(gains.set2 - gains.set1, 0).pvalue
+    assert rest.loc[("set2 over set1", "mAP"), "these_p"] == pytest.approx(wanted)
+
+
+def test_other_seeds_readings_weights_and_choices_are_not_in_the_planned_tests(tmp_path):
+    runs = likely("set1", [0.5, 0.52, 0.51]) + likely("set2", [0.6, 0.61, 0.63])
+    wanted = primary_family(frame_of(tmp_path / "plain", runs))
+    more = likely("set2", [0.1, 0.1, 0.1], seed=1) + several("set2", [0.1] * 3, unit=0.1)
+    more += likely("set2", [0.1, 0.1, 0.1], weights_sha256="torchvision")
+    more += likely("set2", [0.1, 0.1, 0.1], schedule="constant")
+    more += likely("set2", [0.1, 0.1, 0.1], train_persons=57)
+    more += likely("set2", [0.1, 0.1, 0.1], backbone="resnet50")
+    found = primary_family(frame_of(tmp_path / "more", runs + more))
+    pd.testing.assert_frame_equal(found, wanted)
+    assert primary_family(frame_of(tmp_path / "ours", several("set2", [0.5, 0.6]))).empty
+
+
+def test_a_planned_contrast_without_runs_is_inconclusive_and_still_counts(tmp_path):
+    rng = np.random.default_rng(0)
+    runs = [r for s in ("set1", "set2") for r in likely(s, 0.5 + 0.01 * rng.normal(size=3))]
+    family = primary_family(frame_of(tmp_path, runs))
+    family = family[family.over == "all splits"].set_index(["contrast", "score"])
+    assert set(family.loc["set3 over htri", "new persons"]) == {"inconclusive"}
+    row = family.loc["set2 over set1"].sort_values("p").iloc[0]
+    assert row.holm == pytest.approx(min(1, 8 * row.p))
+
+
+def test_one_score_alone_does_not_make_a_planned_contrast_hold(tmp_path):
+    frame = planned_runs(tmp_path, set1=0.5, set2=0.6)
+    frame.loc[frame.setting == "set2", "unit last epochs mAP"] -= 10
+    family = primary_family(frame).set_index("contrast")
+    assert set(family.loc["set2 over set1", "these persons"]) == {"inconclusive"}
+
+
+@pytest.mark.parametrize(
+    "make, shift, said",
+    [
+        (several, -0.2, "confirmed"),
+        (several, 0.2, "refuted"),
+        (several, 0.0, "inconclusive"),
+        (likely, -0.2, "refuted"),
+        (likely, 0.2, "not refuted"),
+        (likely, 0.0, "not refuted"),
+    ],
+)
+def test_the_planned_prediction_is_judged_by_its_rule(tmp_path, make, shift, said):
+    noise = np.array([0.01, -0.01, 0.0, 0.02, -0.02, 0.3])  # split 5 is not of the plan
+    runs = make("set2", [0.5] * 6) + make("set3", [0.6] * 6)
+    runs += make("set2", [0.5] * 6, train_persons=57)
+    runs += make("set3", 0.6 + shift + noise, train_persons=57)
+    frame = frame_of(tmp_path, runs)
+    table = prediction(frame)
+    assert set(table.said) == {said} and set(table.splits) == {5}
+    test = stats.ttest_1samp(100 * (shift + noise[:5]), 0)
+    low, high = test.confidence_interval()
+    assert table.low.to_numpy() == pytest.approx([low, low])
+    assert table.high.to_numpy() == pytest.approx([high, high])
+    assert f" | {said} |" in prediction_text(frame)
+    assert prediction(frame[frame.train_persons.isna()]).empty
+
+
+# --- noise ----------------------------------------------------------------------------------------
+
+
+def test_seed_noise_is_the_analysis_of_variance_by_hand(tmp_path):
+    # Splits (50, 54), (60, 64): within 8 = (4 + 4 + 4 + 4) / 2; between square 2 x 2 x 25 = 100.
+    runs = several("set2", [0.5, 0.6]) + several("set2", [0.54, 0.64], seed=1)
+    runs += several("set1", [0.5, 0.6])  # one seed
+    (line,) = seed_noise(frame_of(tmp_path, runs), ["mAP"]).to_dict("records")
+    assert (line["setting"], line["runs"], line["splits"]) == ("set2", 4, 2)
+    assert line["within"] == pytest.approx(8)
+    assert line["between"] == pytest.approx((100 - 8) / 2)
+
+
+def test_seed_noise_finds_the_variances_that_made_the_data_also_where_seeds_are_missing():
+    rng = np.random.default_rng(0)
+    lines = []
+    for split in range(400):
+        own = rng.normal(0, 3)
+        lines += [{"split": split, "mAP": own + rng.normal(0, 2)} for _ in range(split % 3 + 1)]
+    frame = pd.DataFrame(lines).assign(network="n", setting="set2", changed="")
+    line = seed_noise(frame, ["mAP"]).iloc[0]
+    assert line["within"] == pytest.approx(4, rel=0.15)
+    assert line["between"] == pytest.approx(9, rel=0.15)
+
+
+def test_a_difference_of_the_detectable_size_is_found_with_the_wanted_power():
+    rng = np.random.default_rng(0)
+    for splits, power in ((5, 0.8), (10, 0.8), (10, 0.5)):
+        shift = detectable(2.0, splits, power)
+        draws = rng.normal(shift, 2.0, (20_000, splits))
+        found = stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05
+        assert found.mean() == pytest.approx(power, abs=0.01)
+
+
+def test_the_detectable_difference_scales_with_the_deviation_and_shrinks_with_splits():
+    assert detectable(4.0, 6) == pytest.approx(2 * detectable(2.0, 6))
+    sizes = [detectable(1.0, n) for n in (2, 3, 5, 10, 100)]
+    assert sizes == sorted(sizes, reverse=True) and sizes[-1] == pytest.approx(0.28, abs=0.01)
+    with pytest.raises(ValueError, match="1 split"):
+        detectable(1.0, 1)
+
+
+def test_one_split_differences_take_one_training_each_beside_the_papers_gap(tmp_path):
+    runs = several("set1", [0.5, 0.5, 0.5]) + several("set2", [0.51, 0.54, 0.53])
+    runs += several("set2", [0.9, 0.9, 0.9], seed=1)  # not the paper's one training
+    runs += several("set1", [0.5, 0.5], backbone="mobilenet_v2")
+    runs += several("set2", [0.5, 0.6], backbone="mobilenet_v2")
+    table = one_split_differences(frame_of(tmp_path, runs))
+    ours = table[table.network.str.startswith("resnet18")].set_index("score")
+    assert ours.loc["mAP", "values"] == pytest.approx([1, 4, 3])
+    assert ours.loc["mAP", "sd"] == pytest.approx(np.std([1, 4, 3], ddof=1))
+    gap = PAPER_TABLE["set2"]["mAP"] - PAPER_TABLE["set1"]["mAP"]
+    assert ours.loc["mAP", "paper"] == pytest.approx(gap) == pytest.approx(2.0)
+    assert ours.loc["mAP", "detectable"] == pytest.approx(detectable(ours.loc["mAP", "sd"], 3))
+    others = table[table.network.str.startswith("mobilenet")]
+    assert others.paper.isna().all() and len(others) == len(DECIDING)
+
+
+@pytest.mark.parametrize("module", [records, statistics])
+def test_the_examples_in_docstrings_run(module):
+    done = doctest.testmod(module)
+    assert done.attempted and not done.failed
