@@ -19,7 +19,7 @@ project = "What Makes You Look Like You, reproduced"
 html_title = "What Makes You Look Like You"
 language = "en"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["figures", "pku74"]
+exclude_patterns = ["figures", "pku74", "repository"]
 
 nb_execution_mode = "off"  # the notebooks come executed
 nb_merge_streams = True
@@ -63,6 +63,7 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 napoleon_attr_annotations = False  # the signature says them
+napoleon_custom_sections = ["Source"]
 napoleon_use_ivar = True
 python_maximum_signature_line_length = 100
 toc_object_entries = False
@@ -160,12 +161,14 @@ def _reachable(app, page, template, context, doctree):
         body,
         flags=re.DOTALL,
     )
-    context["body"] = re.sub(
-        r"<table\b.*?</table>",
-        lambda table: f'<div class="sideways" tabindex="0">{table[0]}</div>',
-        body,
-        flags=re.DOTALL,
-    )
+    context["body"] = re.sub(r"<table\b.*?</table>", _sideways, body, flags=re.DOTALL)
+
+
+def _sideways(table):
+    """A table in a box that may scroll; one of five columns or more is a table of numbers."""
+    columns = len(re.findall(r"<th\b", table[0].partition("</tr>")[0]))
+    kind = "sideways numbers" if columns >= 5 else "sideways"
+    return f'<div class="{kind}" tabindex="0">{table[0]}</div>'
 
 
 def setup(app):

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("*/README.md"), *ROOT.glob("figures/*/README.md")]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/README.md"), *ROOT.glob("figures/*/README.md")]
 BLOCK = r"(\n<!-- from (\S+?)(?:: (.+?))? -->\n)(?:(?!<!-- from ).)*?(<!-- end -->)"
 
 
