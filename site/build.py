@@ -144,7 +144,7 @@ def write_reference(folder: Path) -> None:
 
 
 def executed(study: Preset, root: Path) -> dict[str, Path]:
-    """Name -> executed notebook; that of the training is the last row's.
+    """Find the executed notebooks by name; 03_train is that of the last row.
 
     Raises:
         ValueError: a notebook has not been run.
