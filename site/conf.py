@@ -119,7 +119,7 @@ def _plain_docstring(app, what, name, obj, options, lines):
     section = re.compile(r"(Args|Returns|Raises|Attributes|Yields):$")
     inside, out = False, []
     for number, line in enumerate(lines):
-        if number and lines[number - 1] == "Returns:":  # a description; its first colon ends no type
+        if number and lines[number - 1] == "Returns:":  # its first colon ends no type
             line = re.sub(r"^( *)", r"\1: ", line)
         if section.match(line):
             inside = True
