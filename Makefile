@@ -81,9 +81,9 @@ format: setup
 	$(VENV)/ruff format
 	$(VENV)/nbstripout --keep-id notebooks/*.ipynb
 
-## make readme     put the generated tables into README.md
+## make readme     refresh the generated parts of all Markdown files
 readme: setup
-	$(VENV)/python -c 'from pathlib import Path; from reid_lib.study.summary import refresh_readme; refresh_readme(Path("README.md"))'
+	$(VENV)/python site/readme.py
 
 ## make lock       pin every version anew within the ranges of pyproject.toml
 lock: setup

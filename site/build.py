@@ -1,13 +1,15 @@
 """Build the static article from a preset's executed notebooks: make site PRESET=demo.
 
 The notebooks that `make reproduce` left are copied without what belongs to one machine, each image
-gets the alt text that was saved with its figure, code is folded, and Sphinx does the rest.
+gets the alt text that was saved with its figure, and code is folded except for the method's. The
+README and its companions become pages as they are, with links that lead to other pages.
 """
 
 import argparse
 import ast
 import base64
 import json
+import os
 import re
 import shutil
 import tempfile
@@ -20,6 +22,17 @@ from reid_lib.config import Embedded, Preset, load_preset
 from reid_lib.engine.runs import run_folder
 
 HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parent
+UNFOLDED = ("02_method", "03_train")  # their code is the method
+PAGES = {  # Markdown of the repository -> its page
+    "README.md": "index.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "benchmarks/README.md": "benchmarks.md",
+    "presets/README.md": "presets.md",
+    "figures/pku74/README.md": "real.md",
+    "figures/pku74/PLAN.md": "plan.md",
+    "figures/pku74/claims.md": "claims.md",
+}
 WIDGET = "application/vnd.jupyter.widget-view+json"  # needs a kernel, which a page lacks
 
 
@@ -48,7 +61,7 @@ def build(preset: str, root: Path, out: Path) -> None:
             ["-q", "-W", "--keep-going", "-d", f"{folder}/doctrees", str(source), str(page)]
         )
         if status:
-            raise RuntimeError(f"Sphinx ended with status {status}; its words stand above")
+            raise RuntimeError(f"Sphinx ended with status {status}; its messages are above")
         if out.exists():
             shutil.rmtree(out)
         shutil.copytree(page, out)
@@ -60,7 +73,11 @@ def stage(study: Preset, root: Path, source: Path) -> None:
     shutil.copytree(HERE, source, ignore=shutil.ignore_patterns("__pycache__"))
     figures = root / "figures" / study.name
     shutil.copytree(figures, source / "figures")
-    shutil.copytree(HERE.parent / "figures" / "pku74", source / "pku74")
+    shutil.copytree(REPOSITORY / "figures" / "pku74", source / "pku74")
+    for name in PAGES:
+        copy = source / "repository" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(with_links_to_pages(name), "utf-8")
     (source / "notebooks").mkdir()
     index = source / "index.md"
     order = sorted(notebooks, key=lambda name: (not name.startswith("02"), name))
@@ -69,21 +86,52 @@ def stage(study: Preset, root: Path, source: Path) -> None:
     write_reference(source / "api")
     for name, path in notebooks.items():
         text = path.read_text("utf-8").replace(f"{root}/", "").replace(str(root), ".")
-        notebook = for_the_page(nbformat.reads(text, as_version=4), figures)
+        read = nbformat.reads(text, as_version=4)
+        notebook = for_the_page(read, figures, fold=name not in UNFOLDED)
         origin = f"executed with the preset *{study.name}*"
-        if "study_records.COMMITTED" in text:
+        if "COMMITTED" in text:
             origin = "drawn from the committed records"
         title = notebook.cells[0]
         title.source += f"\n\n{{.origin}}\n{{download}}`{name}.ipynb <{name}.ipynb>`, {origin}"
         nbformat.write(notebook, source / "notebooks" / f"{name}.ipynb")
 
 
+def with_links_to_pages(name: str) -> str:
+    """A Markdown file of the repository whose links lead to pages and files of the article.
+
+    Args:
+        name: of the file, from the repository's root.
+    Returns:
+        Its text. A link to what the article does not hold becomes its words.
+    """
+
+    def link(found: re.Match) -> str:
+        image, words, target = found.groups()
+        if "://" in target:
+            return found[0]
+        path, _, anchor = target.partition("#")
+        path = os.path.normpath(Path(name).parent / path) if path else name
+        if path in PAGES:
+            return f"[{words}](/{PAGES[path]}{'#' if anchor else ''}{anchor})"
+        if path.startswith("notebooks/"):
+            return f"[{words}](/{path})"
+        if path.startswith("figures/pku74/"):
+            return f"{image}[{words}](/{path.removeprefix('figures/')})"
+        if module := re.fullmatch(r"reid_lib/(\w+)\.py", path):
+            return f"[{words}](/api/{module[1]}.md)"
+        return words
+
+    text = (REPOSITORY / name).read_text("utf-8")
+    return re.sub(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)", link, text)
+
+
 def write_reference(folder: Path) -> None:
-    """A page a module of the package, and the list of them with each one's first line."""
+    """One page per module of the package, and a list of them with the first line of each."""
     folder.mkdir()
     lines, pages = [], []
-    for path in sorted((HERE.parent / "reid_lib").glob("[a-z]*.py")):
-        name = path.stem
+    package = REPOSITORY / "reid_lib"
+    for path in sorted(package.rglob("[a-z]*.py"), key=lambda path: (len(path.parts), path)):
+        name = ".".join(path.relative_to(package).with_suffix("").parts)
         about = ast.get_docstring(ast.parse(path.read_text("utf-8"))).partition("\n")[0]
         lines.append(f"| [{name}]({name}.md) | {about} |")
         pages.append(name)
@@ -91,12 +139,12 @@ def write_reference(folder: Path) -> None:
         (folder / f"{name}.md").write_text(f"# {name}\n\n```{{eval-rst}}\n{directive}\n```\n")
     toctree = "\n".join(["```{toctree}", ":hidden:", ":titlesonly:", "", *pages, "```"])
     listing = "\n".join(["| module | holds |", "| --- | --- |", *lines])
-    text = "One thin module a subject, described by its own docstrings."
+    text = "One module per subject, described by its own docstrings."
     (folder / "index.md").write_text(f"# API reference\n\n{text}\n\n{listing}\n\n{toctree}\n")
 
 
 def executed(study: Preset, root: Path) -> dict[str, Path]:
-    """Name -> executed notebook; that of the training is the last row's.
+    """Find the executed notebooks by name; 03_train is that of the last row.
 
     Raises:
         ValueError: a notebook has not been run.
@@ -104,7 +152,7 @@ def executed(study: Preset, root: Path) -> dict[str, Path]:
     results = root / "results"
     found = {path.stem: path for path in sorted((results / study.name / "notebooks").glob("*"))}
     train = run_folder(results, study, study.rows[-1].row, study.splits[0]) / "train.ipynb"
-    needed = {path.stem for path in (HERE.parent / "notebooks").glob("*.ipynb")}
+    needed = {path.stem for path in (REPOSITORY / "notebooks").glob("*.ipynb")}
     found |= {"03_train": train} if train.is_file() else {}
     missing = sorted(needed - set(found))
     if missing:
@@ -115,13 +163,16 @@ def executed(study: Preset, root: Path) -> dict[str, Path]:
     return found
 
 
-def for_the_page(notebook: nbformat.NotebookNode, figures: Path) -> nbformat.NotebookNode:
-    """A copy to show: no parameters of one call, code folded, each image with its alt text.
+def for_the_page(
+    notebook: nbformat.NotebookNode, figures: Path, fold: bool = True
+) -> nbformat.NotebookNode:
+    """A copy to show: no parameters of one call, each image with its alt text, code folded.
 
     Args:
         notebook: as executed.
         figures: the folder of what it saved; an image is shown as it was saved there, which is
             sharper than the notebook's own.
+        fold: fold every code cell, or only those that save a figure.
     """
     notebook = nbformat.from_dict(json.loads(json.dumps(notebook)))
     notebook.metadata = {"language_info": {"name": "python", "pygments_lexer": "ipython3"}}
@@ -143,7 +194,8 @@ def for_the_page(notebook: nbformat.NotebookNode, figures: Path) -> nbformat.Not
                 alt = (figures / f"{saved}.alt.txt").read_text("utf-8").strip()
                 drawn = (figures / f"{saved}.png").read_bytes()
                 images[0]["image/png"] = base64.b64encode(drawn).decode()
-            cell.metadata = {"tags": ["hide-input"], "mystnb": {"image": {"alt": alt}}}
+            folded = ["hide-input"] if fold or saved else []
+            cell.metadata = {"tags": folded, "mystnb": {"image": {"alt": alt}}}
         cells.append(cell)
     notebook.cells = cells
     return notebook
@@ -152,7 +204,7 @@ def for_the_page(notebook: nbformat.NotebookNode, figures: Path) -> nbformat.Not
 def _saved_figure(source: str) -> str | None:
     """The name in a cell's plots.save(figure, folder, "name", ...), if it has one."""
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "plots.save":
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("plots.save", "figures.save"):
             return ast.literal_eval(node.args[2])
     return None
 
@@ -175,7 +227,7 @@ def _still(output):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("preset")
-    parser.add_argument("--root", type=Path, default=HERE.parent, help="holds results/, figures/")
+    parser.add_argument("--root", type=Path, default=REPOSITORY, help="holds results/, figures/")
     parser.add_argument("--out", type=Path, help="default: results/site under the root")
     given = parser.parse_args()
     out = given.out or given.root / "results" / "site"

@@ -1,7 +1,7 @@
 """Sphinx configuration of the page. `build.py` copies this folder, with the runs, and calls Sphinx.
 
 Nothing is fetched, neither as the page is built nor as it is read: equations become MathML, whose
-font is cut out of a package, and every script and style lies beside the pages.
+font is cut out of a package, and every script and style is a file of the page.
 """
 
 import logging
@@ -19,12 +19,12 @@ project = "What Makes You Look Like You, reproduced"
 html_title = "What Makes You Look Like You"
 language = "en"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["figures", "pku74"]
+exclude_patterns = ["figures", "pku74", "repository"]
 
 nb_execution_mode = "off"  # the notebooks come executed
 nb_merge_streams = True
 nb_render_markdown_format = "gfm"  # tables too
-nb_ipywidgets_js = {}  # what myst-nb would load here lies on another host
+nb_ipywidgets_js = {}  # myst-nb would load it from another host
 nb_code_prompt_show = "Code"
 nb_code_prompt_hide = "Code"
 myst_enable_extensions = ["attrs_block", "colon_fence", "dollarmath"]
@@ -101,7 +101,7 @@ def _cut_font(app):
 
 
 def _describe_images(app, doctree):
-    """Each image gets the alt text that lies beside its file, and a link to its full size."""
+    """Give each image the alt text in `<image>.alt.txt` and its size in pixels."""
     for image in doctree.findall(nodes.image):
         file = Path(app.srcdir) / image["uri"].removeprefix("/")
         beside = file.with_suffix(".alt.txt")
@@ -115,11 +115,11 @@ def _describe_images(app, doctree):
 
 
 def _plain_docstring(app, what, name, obj, options, lines):
-    """The docstrings are plain text: indented formulas stay as they stand, `names` are code."""
+    """The docstrings are plain text: indented formulas stay as they are, `names` are code."""
     section = re.compile(r"(Args|Returns|Raises|Attributes|Yields):$")
     inside, out = False, []
     for number, line in enumerate(lines):
-        if number and lines[number - 1] == "Returns:":  # all of it says what; no colon ends a type
+        if number and lines[number - 1] == "Returns:":  # its first colon ends no type
             line = re.sub(r"^( *)", r"\1: ", line)
         if section.match(line):
             inside = True
@@ -150,23 +150,25 @@ def _no_signature(app, what, name, obj, options, signature, returns):
 
 
 def _reachable(app, page, template, context, doctree):
-    """What may scroll sideways takes the keyboard's focus; what is no list or heading is none."""
+    """Let the keyboard reach boxes that scroll; correct the roles of headings and lists."""
     level = 'role="heading" aria-level="2"'
     tree = context.get("furo_navigation_tree", "")
     context["furo_navigation_tree"] = tree.replace('role="heading"', level)
     body = context.get("body", "").replace("<pre>", '<pre tabindex="0">')
-    body = re.sub(  # Sphinx sets a long signature as a list of definitions without terms
+    body = re.sub(  # Sphinx writes a long signature as a list of definitions without terms
         r'<dl>(\s*<dd><em class="sig-param">.*?)</dl>',
         lambda found: re.sub(r"<(/?)dd>", r"<\1div>", f"<dd>{found[1]}</dd>"),
         body,
         flags=re.DOTALL,
     )
-    context["body"] = re.sub(
-        r"<table\b.*?</table>",
-        lambda table: f'<div class="sideways" tabindex="0">{table[0]}</div>',
-        body,
-        flags=re.DOTALL,
-    )
+    context["body"] = re.sub(r"<table\b.*?</table>", _sideways, body, flags=re.DOTALL)
+
+
+def _sideways(table):
+    """Put a table into a box that scrolls; with five columns or more it holds numbers."""
+    columns = len(re.findall(r"<th\b", table[0].partition("</tr>")[0]))
+    kind = "sideways numbers" if columns >= 5 else "sideways"
+    return f'<div class="{kind}" tabindex="0">{table[0]}</div>'
 
 
 def setup(app):

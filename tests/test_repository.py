@@ -1,5 +1,6 @@
-"""What the repository promises: pinned versions, clean notebooks, a README that is up to date."""
+"""What the repository promises: pinned versions, clean notebooks, Markdown that is up to date."""
 
+import itertools
 import json
 import re
 import shutil
@@ -14,8 +15,10 @@ from conftest import REPOSITORY
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from reid_lib.study.summary import refresh_readme
-from reid_lib.training import CODE
+from reid_lib.engine.provenance import PACKAGE, module_files
+
+sys.path.insert(0, str(REPOSITORY / "site"))
+import readme
 
 BIN = Path(sys.executable).parent
 LOCK = (REPOSITORY / "requirements.lock").read_text()
@@ -84,28 +87,153 @@ def test_the_lint_refuses_a_notebook_with_an_output(tmp_path):
         assert subprocess.run(command, check=False).returncode == status
 
 
-def test_the_readmes_generated_parts_are_up_to_date(tmp_path):
-    def at_head(name):  # a run of the demo may have drawn the figures anew
+# Markdown
+
+
+def prose(path):
+    """The Markdown of a file or of a notebook's cells, without generated parts."""
+    if path.suffix == ".md":
+        return re.sub(readme.BLOCK, "", path.read_text(), flags=re.DOTALL)
+    cells = json.loads(path.read_text())["cells"]
+    return "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
+
+
+def runs_of_text(path, length=200):
+    """Every run of so many characters that begins at a word, without marks and line ends."""
+    text = " ".join(re.sub(r"\]\([^)]*\)|[*`[]", "", prose(path)).split())
+    starts = (found.start() for found in re.finditer(r"\S+", text))
+    return {text[start : start + length] for start in starts if start + length <= len(text)}
+
+
+def slug(heading):
+    """The anchor that GitHub and MyST give to a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_the_readme_fits_its_150_lines():
+    assert len((REPOSITORY / "README.md").read_text().splitlines()) <= 150
+
+
+def test_no_paragraph_stands_in_two_places():
+    sources = [*readme.PAGES, *(REPOSITORY / "site").glob("*.md")]
+    sources += (REPOSITORY / "notebooks").glob("*.ipynb")
+    assert len(sources) > 12
+    found = {str(path.relative_to(REPOSITORY)): runs_of_text(path) for path in sources}
+    for (one, here), (other, there) in itertools.combinations(found.items(), 2):
+        assert not here & there, f"{one} and {other}: {min(here & there)}"
+
+
+def test_a_repeated_paragraph_is_found_however_it_is_wrapped_and_marked(tmp_path):
+    words = [f"word{k}" for k in range(60)]
+    one, other, short = (tmp_path / f"{name}.md" for name in ("one", "other", "short"))
+    one.write_text("# A\n\n" + " ".join(words))
+    other.write_text("# B\n\n" + "\n".join(f"**{word}**" for word in words))
+    short.write_text(" ".join(words[:20]))
+    assert runs_of_text(one) & runs_of_text(other)
+    assert not runs_of_text(one) & runs_of_text(short)
+
+
+def test_every_link_of_the_markdown_files_leads_to_a_file_and_a_heading():
+    seen = 0
+    for page in readme.PAGES:
+        text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+        targets = re.findall(r"\]\(([^)]+)\)", text) + re.findall(r'src="([^"]+)"', text)
+        for target in (target for target in targets if "://" not in target):
+            name, _, anchor = target.partition("#")
+            path = page.parent / name if name else page
+            assert path.exists(), f"{page.relative_to(REPOSITORY)}: {target}"
+            if path.suffix == ".md" and anchor:
+                headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+                assert anchor in map(slug, headings), f"{page.name}: {target}"
+            seen += 1
+    assert seen > 40
+
+
+def test_every_link_to_a_function_leads_to_its_line():
+    links = re.findall(r"\[`(\w+)`\]\((\S+)#L(\d+)\)", (REPOSITORY / "README.md").read_text())
+    assert len(links) == 4  # Eqs. 1 to 4
+    for name, file, line in links:
+        lines = (REPOSITORY / file).read_text().splitlines()
+        assert lines[int(line) - 1].startswith(f"def {name}("), name  # else: make readme
+
+
+def test_generated_parts_are_copied_from_their_sources(tmp_path):
+    page = tmp_path / "README.md"
+    (tmp_path / "t.md").write_text("Words.\n\n| a | b | c |\n| --- | --- | --- |\n| 1 | 2 | 3 |\n")
+    (tmp_path / "out.txt").write_text("done\n")
+    (tmp_path / "x.py").write_text("import re\n\n\ndef f(x):\n    pass\n")
+    page.write_text(
+        "a\n<!-- from t.md -->\nold\n<!-- end -->\nb\n<!-- from out.txt -->\n<!-- end -->\n"
+        "<!-- from t.md: c, a -->\n<!-- end -->\nc [`f`](x.py#L1)\n"
+    )
+    text = readme.refreshed(page)
+    assert text == (
+        "a\n<!-- from t.md -->\nWords.\n\n| a | b | c |\n| --- | --- | --- |\n| 1 | 2 | 3 |\n"
+        "<!-- end -->\nb\n<!-- from out.txt -->\n```text\ndone\n```\n<!-- end -->\n"
+        "<!-- from t.md: c, a -->\n| c | a |\n| --- | --- |\n| 3 | 1 |\n<!-- end -->\n"
+        "c [`f`](x.py#L4)\n"
+    )
+    page.write_text(text)
+    assert readme.refreshed(page) == text
+
+
+@pytest.mark.parametrize(
+    "text, complaint",
+    [
+        ("\n<!-- from none.md -->\n<!-- end -->", "none.md"),
+        ("\n<!-- from t.md: b -->\n<!-- end -->", "'b'"),
+        ("\n<!-- from t.md -->\n", "without an <!-- end -->"),
+        ("\n<!-- from t.md -->\n\n<!-- from t.md -->\n<!-- end -->", "without an <!-- end -->"),
+    ],
+)
+def test_a_marker_that_cannot_be_filled_is_refused_by_name(tmp_path, text, complaint):
+    (tmp_path / "t.md").write_text("| a |\n| --- |\n| 1 |\n")
+    (tmp_path / "README.md").write_text(text)
+    with pytest.raises((ValueError, OSError), match=re.escape(complaint)):
+        readme.refreshed(tmp_path / "README.md")
+
+
+def test_the_generated_parts_of_all_markdown_files_are_up_to_date(tmp_path):
+    def copied(name):  # at HEAD: a run of the demo may have drawn the figures anew
         command = ["git", "show", f"HEAD:{name}"]
         shown = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
         if shown.returncode:
             pytest.skip(f"{name} is not in a git checkout")
-        return shown.stdout
-
-    copy, readme = tmp_path / "README.md", at_head("README.md")
-    copy.write_text(readme)
-    for name in re.findall(r"<!-- from (\S+) -->", readme):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(at_head(name))
-    refresh_readme(copy)
-    assert copy.read_text() == readme  # else: make readme
+        (tmp_path / name).write_text(shown.stdout)
+        return tmp_path / name
+
+    sources = []
+    for page in (path.relative_to(REPOSITORY) for path in readme.PAGES):
+        copy = copied(page)
+        text = copy.read_text()
+        found = re.findall(readme.BLOCK, text, re.DOTALL)
+        sources += [(page.parent / name, columns) for _, name, columns, _ in found]
+        for name in {name for _, name, *_ in found} | set(re.findall(r"\]\((\S+)#L\d+\)", text)):
+            copied((page.parent / name).as_posix())
+        assert readme.refreshed(copy) == text, page  # else: make readme
+    assert len(sources) == len(set(sources)) > 12  # each stands in one place
 
 
-def test_the_readmes_examples_run_as_they_stand():
+def test_the_readmes_examples_run_as_they_stand_and_are_short():
     examples = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
     assert len(examples) == 2
     for example in examples:
+        assert len(example.splitlines()) <= 15
         exec(example, {})
+
+
+def test_every_preset_and_notebook_is_described():
+    table = (REPOSITORY / "presets" / "README.md").read_text()
+    first = "\n".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE))
+    named = set(re.findall(r"`(\w+)`", first))
+    assert {path.stem for path in (REPOSITORY / "presets").glob("*.yaml")} <= named
+    text = (REPOSITORY / "README.md").read_text()
+    for path in (REPOSITORY / "notebooks").glob("*.ipynb"):
+        assert f"- [{path.stem}](notebooks/{path.name}): " in text
+
+
+# Code and data
 
 
 def test_no_committed_text_names_a_path_of_one_machine():
@@ -116,12 +244,12 @@ def test_no_committed_text_names_a_path_of_one_machine():
                 assert not wrong.search(line), f"{path.name}: {line[:100]}"
 
 
-def test_a_training_is_done_again_when_any_module_that_decides_it_changes():
-    rule = (
-        (REPOSITORY / "Snakefile").read_text().partition("rule train:")[2].partition("output:")[0]
-    )
-    listed = set(re.findall(r'"(\w+)"', " ".join(re.findall(r"code\((.*?)\)", rule))))
-    assert listed == {*CODE, "runs"}
+def test_what_decides_a_run_is_derived_from_imports_and_not_typed():
+    files = {path.relative_to(PACKAGE).as_posix() for path in module_files("reid_lib.training")}
+    method = ("augment", "batches", "centres", "config", "dataset", "losses", "metrics", "model")
+    assert {f"{name}.py" for name in method} <= files
+    assert not any(file.startswith(("plots/", "study/", "explorer/")) for file in files)
+    assert not re.search(r"\w\.py\b", (REPOSITORY / "Snakefile").read_text())
 
 
 def test_no_module_is_a_drawer_for_everything():

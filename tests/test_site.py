@@ -89,6 +89,8 @@ def test_a_notebook_is_shown_without_its_call_and_with_its_code_folded(tmp_path)
     title, saved, unsaved = build.for_the_page(new_notebook(cells=cells), tmp_path).cells
     assert title.source.startswith("# A title\n")
     assert saved.metadata.tags == unsaved.metadata.tags == ["hide-input"]
+    shown = build.for_the_page(new_notebook(cells=cells), tmp_path, fold=False).cells
+    assert [cell.metadata.get("tags") for cell in shown[1:]] == [["hide-input"], []]
     assert saved.metadata.mystnb.image.alt == "What is seen."
     assert unsaved.metadata.mystnb.image.alt == "Words of its own."
 
@@ -106,27 +108,64 @@ def test_a_widget_leaves_its_still_and_nothing_that_wants_a_kernel(tmp_path):
 
 def test_each_open_choice_is_an_option_whose_default_stands_first():
     rows = re.findall(
-        r"^\| .* \| `(\w+)` \| `([\w.]+)`", (build.HERE / "open.md").read_text(), re.M
+        r"^\| .* \| `(\w+)` \| `([\w.]+)`",
+        (REPOSITORY / "presets" / "README.md").read_text(),
+        re.M,
     )
-    assert len(rows) > 10
+    assert len(rows) > 15
     settled = RunConfig(row="set3", setting="set3").model_dump()
     for key, first in rows:
         assert str(settled[key]).lower() == first.replace("null", "none"), key
 
 
-def test_the_pages_examples_run_as_they_stand():
-    examples = re.findall(r"```python\n(.*?)```", (build.HERE / "own_data.md").read_text(), re.S)
-    assert len(examples) == 2
-    for example in examples:
-        exec(example, {})
+def included(page):
+    """What a page of site/ includes: the file in the repository, and the text cut out of it."""
+    text = (build.HERE / page).read_text()
+    for name, options in re.findall(r"```{include} repository/(\S+)\n(.*?)```", text, re.S):
+        cut = dict(re.findall(r'^:([a-z-]+): "(.*)"$', options, re.M))
+        whole = (REPOSITORY / name).read_text()
+        assert all(whole.count(mark) == 1 for mark in cut.values()), f"{page}: {cut}"
+        after = whole.partition(cut["start-after"])[2] if "start-after" in cut else whole
+        yield name, after.partition(cut["end-before"])[0] if "end-before" in cut else after
+
+
+def test_what_the_readme_and_its_companions_say_is_included_and_not_copied():
+    names = {name for page in build.HERE.glob("*.md") for name, _ in included(page.name)}
+    assert names == set(build.PAGES)
+    for name, page in build.PAGES.items():
+        assert name in {name for name, _ in included(page)}
+
+
+def test_the_pages_examples_are_the_readmes():
+    texts = dict.fromkeys(text for _, text in included("own_data.md"))
+    examples = re.findall(r"```python\n(.*?)```", "".join(texts), re.S)
+    readme = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.S)
+    assert examples == readme and len(examples) == 2  # test_repository.py runs them
+
+
+def test_a_links_target_on_the_page_is_a_page_or_a_file_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "REPOSITORY", tmp_path)
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "README.md").write_text(
+        "[a](../README.md#b) [c](../notebooks/01_data.ipynb) [d](../reid_lib/losses.py#L3) "
+        "![e](../figures/pku74/splits.png) [f](../LICENSE) [g](https://h.example/i) [j](#k)"
+    )
+    assert build.with_links_to_pages("presets/README.md") == (
+        "[a](/index.md#b) [c](/notebooks/01_data.ipynb) [d](/api/losses.md) "
+        "![e](/pku74/splits.png) f [g](https://h.example/i) [j](/presets.md#k)"
+    )
 
 
 def test_every_module_of_the_package_is_in_the_reference(tmp_path):
     build.write_reference(tmp_path / "api")
     listed = (tmp_path / "api" / "index.md").read_text()
-    for module in (REPOSITORY / "reid_lib").glob("[a-z]*.py"):
-        assert f"| [{module.stem}]({module.stem}.md) | " in listed
-        assert f"reid_lib.{module.stem}\n" in (tmp_path / "api" / f"{module.stem}.md").read_text()
+    package = REPOSITORY / "reid_lib"
+    modules = [path.relative_to(package) for path in package.rglob("[a-z]*.py")]
+    assert {Path("losses.py"), Path("engine/checkpoint.py")} <= set(modules)
+    for path in modules:
+        name = ".".join(path.with_suffix("").parts)
+        assert f"| [{name}]({name}.md) | " in listed
+        assert f"reid_lib.{name}\n" in (tmp_path / "api" / f"{name}.md").read_text()
 
 
 # What a reader's browser makes of it
@@ -266,9 +305,12 @@ def test_every_page_fits_a_phone_and_follows_the_dark(browser, address, pages):
 
 
 @browser_test
-def test_code_is_folded_and_opens(browser, address):
+def test_the_methods_code_is_shown_and_the_rest_is_folded_and_opens(browser, address):
     page = browser.new_page()
-    page.goto(f"{address}/notebooks/02_method.html")
+    for name in build.UNFOLDED:
+        page.goto(f"{address}/notebooks/{name}.html")
+        assert page.locator("div.cell_input").first.is_visible(), name
+    page.goto(f"{address}/notebooks/04_table1.html")
     code = page.locator("div.cell_input").first
     assert not code.is_visible()
     page.locator("details.hide > summary").first.click()
@@ -293,7 +335,8 @@ def test_the_article_follows_the_papers_order(browser, address):
     page = browser.new_page()
     page.goto(f"{address}/index.html")
     headings = [h.removesuffix("¶") for h in page.locator("article h2").all_inner_texts()]
-    order = ["Abstract", "The method", "The data", "Table 1", "Viewpoints", "What is left open"]
+    order = ["Abstract", "The method", "The data", "Table 1", "Viewpoints"]
+    order += ["Do the paper’s claims hold?", "What is left open"]
     places = [headings.index(heading) for heading in order]
     assert places == sorted(places)
     page.close()
@@ -305,8 +348,9 @@ def test_tables_are_set_as_tables_and_what_a_function_returns_as_one_text(browse
     for name in pages:
         page.goto(f"{address}/{name}")
         assert not re.search(r"^\| .* \|", page.locator("article").inner_text(), re.M), name
-    page.goto(f"{address}/notebooks/08_open_choices.html")
-    assert page.locator("table", has_text="verdict").count()
+    for name in ("index", "claims", "real", "notebooks/08_open_choices"):
+        page.goto(f"{address}/{name}.html")
+        assert page.locator("table", has_text="verdict").count(), name
     page.goto(f"{address}/api/losses.html")
     returns = page.locator("dl", has=page.locator("[id$=total_loss]")).locator("dl.field-list")
     assert "A scalar. It has no lower bound for gamma > 0: ever larger" in returns.inner_text()

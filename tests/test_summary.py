@@ -9,7 +9,6 @@ from reid_lib.study.records import NOT_LISTED
 from reid_lib.study.summary import (
     expected_scores,
     figure_folders,
-    refresh_readme,
     report,
     unchanged,
     write_report,
@@ -29,23 +28,6 @@ def test_a_tolerance_is_three_deviations_but_at_least_five_points():
     expected = expected_scores(seeds)
     assert expected["set1"]["rank-1"] == [50.0, 30.0]
     assert expected["set2"]["mAP"] == [50.0, 5.0]
-
-
-def test_the_readme_takes_over_each_named_file(tmp_path):
-    readme = tmp_path / "README.md"
-    (tmp_path / "t.md").write_text("| new |\n")
-    (tmp_path / "out.txt").write_text("done\n")
-    marks = "a\n<!-- from t.md -->\nold\n<!-- end -->\nb\n<!-- from out.txt -->\n<!-- end -->\nc\n"
-    readme.write_text(marks)
-    assert refresh_readme(readme)
-    assert readme.read_text() == (
-        "a\n<!-- from t.md -->\n| new |\n<!-- end -->\nb\n"
-        "<!-- from out.txt -->\n```text\ndone\n```\n<!-- end -->\nc\n"
-    )
-    assert not refresh_readme(readme)
-    readme.write_text("<!-- from none.md -->\n<!-- end -->")
-    with pytest.raises(ValueError, match=r"none\.md"):
-        refresh_readme(readme)
 
 
 def test_a_study_of_the_likely_reading_gives_its_tables_and_figures(tmp_path):

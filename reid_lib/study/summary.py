@@ -200,29 +200,3 @@ def summary(preset: Preset, root: str | Path = ".") -> str:
     if expected:
         lines.append(f"{outside} of {2 * len(table)} scores lie outside their tolerance.")
     return "\n".join(lines)
-
-
-def refresh_readme(readme: Path) -> bool:
-    """Put each named file's text between its markers `<!-- from PATH -->` and `<!-- end -->`.
-
-    Returns:
-        Whether the README changed.
-    Raises:
-        ValueError: a marker without an end, or a named file is missing.
-    """
-    before = readme.read_text("utf-8")
-    head, *parts = before.split("<!-- from ")
-    text = head
-    for part in parts:
-        name, _, rest = part.partition(" -->")
-        _, end, tail = rest.partition("<!-- end -->")
-        source = readme.parent / name
-        if not end or not source.is_file():
-            raise ValueError(f"{readme.name}: {name}: no such file, or no <!-- end --> after it")
-        content = source.read_text("utf-8").strip()
-        if source.suffix != ".md":
-            content = f"```text\n{content}\n```"
-        text += f"<!-- from {name} -->\n{content}\n<!-- end -->{tail}"
-    if text != before:
-        write_text(readme, text)
-    return text != before
