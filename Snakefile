@@ -122,7 +122,7 @@ for name in DRAWING:
         input:
             f"{RESULTS}/configs.json",
             expand(f"{RESULTS}/{{run}}/{{file}}", run=RUNS if name != "01_data" else [], file=FILES),
-            code("figures", "report", *(["explorer"] if name == "06_ranking" else [])),
+            code("plots", "report", *(["explorer"] if name == "06_ranking" else [])),
             notebook=HERE / "notebooks" / f"{name}.ipynb",
         output:
             outputs(name),

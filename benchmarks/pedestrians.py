@@ -29,7 +29,7 @@ from reid_lib.engine.prepare import resolve
 from reid_lib.engine.runs import Run, run_folder
 from reid_lib.metrics import evaluate_cameras, viewpoint_grid
 from reid_lib.model import encode
-from reid_lib.synthetic import write_dataset
+from reid_lib.pedestrians import write_dataset
 from reid_lib.training import fit
 
 PARTS = ("cameras", "untrained", "trained", "transfer", "cost")

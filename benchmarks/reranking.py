@@ -1,4 +1,4 @@
-"""Time and memory of `reid_lib.reranking.rerank` beside torchreid's, as a Markdown table.
+"""Time and memory of `reid_lib.metrics.rerank` beside torchreid's, as a Markdown table.
 
     python benchmarks/reranking.py --torchreid DIR --output FILE
 
@@ -24,7 +24,7 @@ import torch
 from metrics import SIZES, Size, added_peak, clock, load, processor, simulate, turns
 from threadpoolctl import threadpool_limits
 
-from reid_lib.reranking import rerank
+from reid_lib.metrics import rerank
 
 SIZES = {
     "pku": SIZES["pku"],

@@ -36,7 +36,7 @@ from reid_lib.engine.prepare import resolve
 from reid_lib.engine.process import disable_malloc_trim
 from reid_lib.metrics import evaluate_cameras
 from reid_lib.model import encode
-from reid_lib.synthetic import write_dataset
+from reid_lib.pedestrians import write_dataset
 from reid_lib.training import fit
 
 BATCH, HEIGHT, WIDTH = 32, 128, 48

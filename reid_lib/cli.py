@@ -28,7 +28,7 @@ def _check(arguments) -> int:
 
 
 def _synth(arguments) -> None:
-    from reid_lib.synthetic import write_dataset
+    from reid_lib.pedestrians import write_dataset
 
     write_dataset(
         arguments.folder, arguments.persons, arguments.seed, True, workers=os.cpu_count() or 1

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from reid_lib import figures
+from reid_lib import plots
 from reid_lib.config import PRESETS, RunConfig
 from reid_lib.engine.files import write_json, write_text
 from reid_lib.engine.runs import Run, read_run
@@ -705,14 +705,14 @@ def write_report(folder: Path) -> list[Path]:
     about = {"config": " ".join(sorted(set(digests)))}
     paths = [folder / name for name in texts]
     for name, (picture, alt) in pictures.items():
-        paths += figures.save(picture, folder, name, alt, about)
+        paths += plots.save(picture, folder, name, alt, about)
     return paths
 
 
 def _split_picture(plain: pd.DataFrame) -> tuple[Figure, str]:
     table = means(plain, list(DECIDING)).replace({"score": DECIDING})
     scores = plain[["network", "setting", *DECIDING]].rename(columns=DECIDING)
-    picture = figures.split_scores(scores, table, "%, mean over the last ten epochs")
+    picture = plots.split_scores(scores, table, "%, mean over the last ten epochs")
     spoken = "; ".join(
         f"{line['network']}, {line['setting']}: {line['score']} {line['mean']:.1f}"
         for line in table.to_dict("records")
@@ -733,7 +733,7 @@ def _verdict_picture(plain: pd.DataFrame) -> dict:
         dots.append(gains.assign(network=network, setting=f"{better} over {worse}"))
     table["setting"] += " over " + table.over
     table = table.rename(columns={"difference": "mean"}).replace({"score": DECIDING})
-    picture = figures.split_scores(
+    picture = plots.split_scores(
         pd.concat(dots).rename(columns=DECIDING), table, "points, paired by split", zero=True
     )
     spoken = "; ".join(
@@ -758,7 +758,7 @@ def _agreement_pictures(plain: pd.DataFrame) -> dict:
         )
         alt = f"{network}: {label}, from equal to opposite views. {spoken}."
         name = f"agreement-{network.partition(',')[0]}"
-        pictures[name] = figures.agreement_by_angle(curves, label), alt
+        pictures[name] = plots.agreement_by_angle(curves, label), alt
     return pictures
 
 
@@ -770,7 +770,7 @@ def _viewpoint_pictures(plain: pd.DataFrame) -> dict:
             setting: 100 * grid.pivot(index=_VIEWS[0], columns=_VIEWS[1], values="rank1").to_numpy()
             for setting, grid in part.groupby("setting", sort=False)
         }
-        picture = figures.viewpoint_grids(cells, "rank-1 (%)")
+        picture = plots.viewpoint_grids(cells, "rank-1 (%)")
         alt = f"{network}: rank-1 by query and gallery orientation, for each setting."
         pictures[f"viewpoint-{network.partition(',')[0]}"] = picture, alt
     return pictures
@@ -796,7 +796,7 @@ def _choice_pictures(frame: pd.DataFrame) -> dict:
                 for line in table[table.score == "rank-1"].to_dict("records")
             )
             alt = f"{network}: {what}, with intervals. Rank-1: {spoken}."
-            picture = figures.effects(table, f"{label} (points)")
+            picture = plots.effects(table, f"{label} (points)")
             pictures[f"{name}-{network.partition(',')[0]}"] = picture, alt
     return pictures
 
@@ -811,4 +811,4 @@ def _scatter_picture(frame: pd.DataFrame) -> tuple[Figure, str]:
         "Rank-1 of set 3 less that of set 2, and the growth of the codes' norm, against the share "
         f"of the scatter loss in the gradient. {spoken}."
     )
-    return figures.scatter_study(table), alt
+    return plots.scatter_study(table), alt

@@ -150,9 +150,9 @@ def for_the_page(notebook: nbformat.NotebookNode, figures: Path) -> nbformat.Not
 
 
 def _saved_figure(source: str) -> str | None:
-    """The name in a cell's figures.save(figure, folder, "name", ...), if it has one."""
+    """The name in a cell's plots.save(figure, folder, "name", ...), if it has one."""
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "figures.save":
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "plots.save":
             return ast.literal_eval(node.args[2])
     return None
 

@@ -63,6 +63,7 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 napoleon_attr_annotations = False  # the signature says them
+napoleon_custom_sections = ["Source"]
 napoleon_use_ivar = True
 python_maximum_signature_line_length = 100
 toc_object_entries = False

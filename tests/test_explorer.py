@@ -13,10 +13,10 @@ import pytest
 from conftest import write_images
 from PIL import Image
 
-from reid_lib import explorer
 from reid_lib.config import RunConfig, load_preset
 from reid_lib.dataset import fingerprint, read_pku
 from reid_lib.engine.runs import run_folder
+from reid_lib.explorer import widgets
 
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 TAGS = {"div", "p", "b", "ol", "li", "img", "br"}
@@ -88,7 +88,7 @@ def root(tmp_path):
 
 def opened(root):
     """The explorer of the smoke preset: (menus by their labels, what is read in the view)."""
-    box = explorer.controls(load_preset("smoke"), root)
+    box = widgets.controls(load_preset("smoke"), root)
     menus = {menu.description: menu for line in box.children[:-1] for menu in line.children}
     return menus, lambda: Reader(box.children[-1].value)
 
@@ -110,10 +110,10 @@ A_QUERY = {"name": "q.png", "pid": 7, "orientation": 5}
 
 
 def test_the_nearest_are_those_of_the_other_camera_by_squared_distance(root):
-    run = explorer.finished_runs(root / "results")["smoke"][0]
+    run = widgets.finished_runs(root / "results")["smoke"][0]
     part = run.codes
     query = 3  # person 1, camera 1
-    found = explorer.nearest(run, part["names"][query], k=12)
+    found = widgets.nearest(run, part["names"][query], k=12)
     sq = ((part["codes"].astype(float) - part["codes"][query]) ** 2).sum(1)
     sq[part["camids"] == 1] = np.inf
     order = np.argsort(sq)[:12]
@@ -123,13 +123,13 @@ def test_the_nearest_are_those_of_the_other_camera_by_squared_distance(root):
     assert found.kind.tolist() == np.where(same, "correct", "wrong").tolist()
     assert found["rank"].tolist() == list(range(1, 13))
     with pytest.raises(ValueError, match=r"no test image 'x\.png'"):
-        explorer.nearest(run, "x.png")
+        widgets.nearest(run, "x.png")
 
 
 def test_junk_is_junk_and_has_no_rank(root):
-    run = explorer.finished_runs(root / "results")["smoke"][0]
+    run = widgets.finished_runs(root / "results")["smoke"][0]
     run.codes["pids"][run.codes["pids"] == 6] = -1  # as in Market-1501
-    found = explorer.nearest(run, "001_1_1.png", k=48)
+    found = widgets.nearest(run, "001_1_1.png", k=48)
     junk = found.pid == -1
     assert junk.sum() == 8
     assert (found.kind == "junk").tolist() == junk.tolist()
@@ -138,7 +138,7 @@ def test_junk_is_junk_and_has_no_rank(root):
 
 
 def test_right_wrong_and_junk_differ_in_colour_and_in_a_second_sign():
-    seen = explorer.ranking_html(A_QUERY, {"set3": a_gallery()}, lambda name: f"data:,{name}")
+    seen = widgets.ranking_html(A_QUERY, {"set3": a_gallery()}, lambda name: f"data:,{name}")
     reader = Reader(seen)
     assert reader.images() == [
         ("query", "q.png"),
@@ -164,7 +164,7 @@ def test_whatever_comes_from_files_stays_text():
     gallery = a_gallery().assign(name=HOSTILE, pid=quoted, orientation=HOSTILE)
     query = {"name": quoted, "pid": HOSTILE, "orientation": quoted}
     for picture in (lambda name: "", lambda name: f'data:,"onload="{name}'):
-        reader = Reader(explorer.ranking_html(query, {HOSTILE: gallery, quoted: gallery}, picture))
+        reader = Reader(widgets.ranking_html(query, {HOSTILE: gallery, quoted: gallery}, picture))
         assert {tag for tag, _ in reader.tags} <= TAGS
         assert not any(key.startswith("on") for _, found in reader.tags for key in found)
         assert reader.text.count(HOSTILE) >= 8 and reader.text.count(quoted) >= 8
@@ -185,17 +185,17 @@ def test_a_file_name_that_is_markup_stays_text_in_menus_and_view(tmp_path):
 def test_pictures_are_those_of_the_files_and_what_cannot_be_read_has_none(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (48, 24, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    head, _, data = explorer.picture_address(str(tmp_path / "a.png")).partition(",")
+    head, _, data = widgets.picture_address(str(tmp_path / "a.png")).partition(",")
     assert head == "data:image/png;base64"
     with Image.open(io.BytesIO(base64.b64decode(data))) as image:
         np.testing.assert_array_equal(np.asarray(image), pixels)
     (tmp_path / "b.png").write_text("<svg onload=alert(1)>")
-    assert explorer.picture_address(str(tmp_path / "b.png")) == ""
-    assert explorer.picture_address(str(tmp_path / "c.png")) == ""
+    assert widgets.picture_address(str(tmp_path / "b.png")) == ""
+    assert widgets.picture_address(str(tmp_path / "c.png")) == ""
     Image.fromarray(np.tile(pixels, (30, 30, 1))).save(tmp_path / "large.png")
-    data = explorer.picture_address(str(tmp_path / "large.png")).partition(",")[2]
+    data = widgets.picture_address(str(tmp_path / "large.png")).partition(",")[2]
     with Image.open(io.BytesIO(base64.b64decode(data))) as image:
-        assert image.width <= explorer.SIZE[0] and image.height <= explorer.SIZE[1]
+        assert image.width <= widgets.SIZE[0] and image.height <= widgets.SIZE[1]
 
 
 def test_failed_unfinished_and_unreadable_runs_are_not_offered(root):
@@ -207,7 +207,7 @@ def test_failed_unfinished_and_unreadable_runs_are_not_offered(root):
     (write_run(results, smoke, "yours", index) / "manifest.json").write_text('{"fai')
     write_run(results, smoke, "set1", index, split=10)
     write_run(results, smoke, "set1", index, split=9)
-    found = explorer.finished_runs(results, ["set3", "set1"])
+    found = widgets.finished_runs(results, ["set3", "set1"])
     assert list(found) == ["demo", "smoke"]
     places = [(run.config.row, run.config.split) for run in found["smoke"]]
     assert places == [("set3", 0), ("set1", 0), ("set1", 9), ("set1", 10)]
@@ -231,9 +231,9 @@ def test_the_hardest_query_comes_first_under_two_rows_of_the_chosen_preset(root)
 
 def test_another_query_row_or_orientation_changes_what_is_seen(root):
     menus, seen = opened(root)
-    runs = {run.config.row: run for run in explorer.finished_runs(root / "results")["smoke"]}
+    runs = {run.config.row: run for run in widgets.finished_runs(root / "results")["smoke"]}
     menus["query"].value = "002_1_3.png"
-    left, right = (explorer.nearest(runs[row], "002_1_3.png").name for row in ("set3", "set1"))
+    left, right = (widgets.nearest(runs[row], "002_1_3.png").name for row in ("set3", "set1"))
     shown = [name for _, name in seen().images()]
     assert shown == ["002_1_3.png", *left, *right]
     menus["row"].value = "set1"  # the query stays; no row stands beside itself
@@ -279,9 +279,9 @@ def test_a_fault_is_shown_in_the_view_and_the_next_choice_works(root):
 
 def test_what_is_displayed_holds_the_first_view_as_plain_html_too(root, monkeypatch):
     shown = []
-    monkeypatch.setattr(explorer, "display", lambda data, raw: shown.append((data, raw)))
-    box = explorer.controls(load_preset("smoke"), root)
-    explorer.show(box)
+    monkeypatch.setattr(widgets, "display", lambda data, raw: shown.append((data, raw)))
+    box = widgets.controls(load_preset("smoke"), root)
+    widgets.show(box)
     ((data, raw),) = shown
     assert raw and data["application/vnd.jupyter.widget-view+json"]["model_id"] == box.model_id
     assert len(Reader(data["text/html"]).named("img")) == 21
@@ -289,7 +289,7 @@ def test_what_is_displayed_holds_the_first_view_as_plain_html_too(root, monkeypa
 
 def test_a_preset_without_finished_runs_is_refused(root):
     with pytest.raises(ValueError, match="preset pku has no finished run"):
-        explorer.controls(load_preset("pku"), root)
+        widgets.controls(load_preset("pku"), root)
 
 
 def test_a_choice_is_answered_within_200_ms_at_pku_reids_size(tmp_path):

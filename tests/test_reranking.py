@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reid_lib import reranking
-from reid_lib.reranking import rerank
+from reid_lib.metrics import rerank
+from reid_lib.scoring import reranking
 
 # --- the oracle: sets and dense rows ------------------------------------------------------------
 

@@ -82,7 +82,7 @@ def test_a_notebook_is_shown_without_its_call_and_with_its_code_folded(tmp_path)
         new_markdown_cell("# 9. A title\n\nWords of its own."),
         new_code_cell("root = '..'", metadata={"tags": ["parameters"]}),
         new_code_cell("root = '/a'", metadata={"tags": ["injected-parameters"]}),
-        new_code_cell("figures.save(fig, plain, 'fig9', 'words', about)", outputs=[picture]),
+        new_code_cell("plots.save(fig, plain, 'fig9', 'words', about)", outputs=[picture]),
         new_code_cell("fig", outputs=[picture]),
     ]
     title, saved, unsaved = build.for_the_page(new_notebook(cells=cells), tmp_path).cells
@@ -364,7 +364,7 @@ def test_names_from_a_data_set_stay_text(browser, tmp_path):
         new_output("execute_result", {"text/html": texts["html"], "text/plain": HOSTILE}),
         new_output("display_data", {"image/png": image, "text/plain": HOSTILE}),
     ]
-    save = ast.unparse(ast.parse("figures.save(fig3, pixels_too, 'fig3', 'words')"))
+    save = ast.unparse(ast.parse("plots.save(fig3, pixels_too, 'fig3', 'words')"))
     for path in (REPOSITORY / "notebooks").glob("*.ipynb"):
         cells = [new_markdown_cell("# 1. Title\n\nSome words of it.")]
         cells += [new_code_cell(save, outputs=outputs)]

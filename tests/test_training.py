@@ -13,10 +13,9 @@ from reid_lib.config import RunConfig, load_preset
 from reid_lib.dataset import load_pixels, read_pku, split_persons
 from reid_lib.engine.prepare import resolve, train_missing
 from reid_lib.engine.runs import FILES, read_run
-from reid_lib.metrics import evaluate_cameras, evaluate_distances
+from reid_lib.metrics import evaluate_cameras, evaluate_distances, rerank
 from reid_lib.model import ReIDNet, load_weights
 from reid_lib.report import table1, table_texts
-from reid_lib.reranking import rerank
 from reid_lib.training import fit
 
 
@@ -336,7 +335,7 @@ def test_a_run_of_other_values_is_not_reused_for_a_table(preset_file, tmp_path):
 
 
 def test_the_embedded_data_are_drawn_once(tmp_path, monkeypatch):
-    from reid_lib import synthetic
+    from reid_lib import pedestrians
 
     drawn = []
 
@@ -344,7 +343,7 @@ def test_the_embedded_data_are_drawn_once(tmp_path, monkeypatch):
         drawn.append((persons, seed))
         write_images(folder, persons)
 
-    monkeypatch.setattr(synthetic, "write_dataset", draw)
+    monkeypatch.setattr(pedestrians, "write_dataset", draw)
     preset = load_preset("smoke")
     for _ in range(2):
         folder = training.data_folder(preset, tmp_path)

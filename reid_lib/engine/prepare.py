@@ -26,13 +26,13 @@ def data_folder(preset: Preset, root: str | Path, progress: bool = False) -> Pat
         raise ValueError(f"preset {preset.name} needs the folder of the images (DATA=...). {WHERE}")
     if not isinstance(preset.data, Embedded):
         return preset.data
-    from reid_lib import synthetic  # only needed where persons are drawn
+    from reid_lib import pedestrians  # a user's own images need no drawing code
 
     persons, seed = preset.data.persons, preset.data.seed
-    DRAWING = sha256(Path(synthetic.__file__))[:6]  # other drawing code draws other persons
-    folder = Path(root) / f"embedded-{persons}-{seed}-{DRAWING}"
+    # Images of another drawing version are other data, in another folder.
+    folder = Path(root) / f"embedded-{persons}-{seed}-v{pedestrians.DRAWING_VERSION}"
     if not folder.is_dir():
-        synthetic.write_dataset(folder, persons, seed, progress, workers=os.cpu_count() or 1)
+        pedestrians.write_dataset(folder, persons, seed, progress, workers=os.cpu_count() or 1)
     return folder
 
 

@@ -15,13 +15,14 @@ import torch
 from reid_lib.config import RunConfig
 
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+DATA_FILES = (".j2", ".mplstyle", ".yaml")
 PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def module_files(*modules: str) -> list[Path]:
     """List the files of some modules of `reid_lib` and of all that they import from it.
 
-    Imports inside functions count too. The lists that decide what is trained or drawn again are
+    Imports inside functions count too, and so do data files beside a module of a subpackage. The lists that decide what is trained or drawn again are
     derived from this, so that a moved file cannot be missed.
 
     Args:
@@ -38,6 +39,8 @@ def module_files(*modules: str) -> list[Path]:
         if file and file not in found:
             found.add(file)
             waiting += imported_modules(file.read_text("utf-8"))
+    folders = {file.parent for file in found} - {PACKAGE}
+    found |= {path for folder in folders for path in folder.iterdir() if path.suffix in DATA_FILES}
     return sorted(found)
 
 
@@ -61,6 +64,9 @@ def code_sha256() -> str:
 def _code_sha256(*files: Path) -> str:
     digest = hashlib.sha256()
     for file in files:
+        if file.suffix != ".py":
+            digest.update(file.read_bytes())
+            continue
         tree = ast.parse(file.read_text("utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:

@@ -21,9 +21,8 @@ from reid_lib.engine.files import write_file, write_json, write_text
 from reid_lib.engine.process import log
 from reid_lib.engine.provenance import code_sha256, manifest
 from reid_lib.engine.runs import Run, read_run
-from reid_lib.metrics import Protocol, evaluate_cameras, evaluate_distances
+from reid_lib.metrics import Protocol, evaluate_cameras, evaluate_distances, rerank
 from reid_lib.model import ReIDNet, encode
-from reid_lib.reranking import rerank
 
 CHECKPOINT_SECONDS = 30
 LAST_EPOCHS = 10  # of the scored ones: one epoch's scores fluctuate by several points

@@ -1,9 +1,8 @@
-"""Re-ranking by k-reciprocal neighbours (Zhong et al. 2017), on sparse rows.
+"""Re-ranking by k-reciprocal neighbours (Zhong et al. 2017) with sparse matrices.
 
-An image's neighbours are looked for among queries and gallery together. Two images are near if
-they are near to the same others. What that takes is a few dozen numbers an image, so no matrix of
-all images by all images is ever held: distances come block by block, and of each row only the
-nearest stay.
+Two images are similar if they have the same nearest neighbours, among queries and gallery together.
+This takes a few dozen numbers per image, so no matrix of all images by all images is ever held:
+distances are made block by block, and of each row only the nearest are kept.
 """
 
 import numpy as np
@@ -11,10 +10,10 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from reid_lib.metrics import read_codes, refuse_unusable
+from reid_lib.scoring.inputs import read_codes, refuse_unusable
 
 _BLOCK = 2**21  # distances held at once
-_STEPS = 2**18  # of what needs several numbers each, and is best kept in the cache
+_STEPS = 2**18  # intermediate numbers held at once, so that they stay in the cache
 
 
 def rerank(
@@ -24,7 +23,7 @@ def rerank(
     k2: int = 6,
     lambda_value: float = 0.3,
 ) -> Tensor:
-    """Distances of queries to gallery, re-ranked by the neighbours that they share.
+    """Distances of queries to gallery, re-ranked by shared nearest neighbours.
 
     With N(i, k) image i itself and its k nearest of all Q + G images:
 
@@ -37,24 +36,21 @@ def rerank(
         J_ij = 1 - m_ij / (2 - m_ij)                                   Jaccard distance
         result = (1 - lambda) J + lambda d
 
-    d_ij = ||x_i - x_j||^4 / max_l ||x_i - x_l||^4 is what torchreid's engine computes: it hands
+    d_ij = ||x_i - x_j||^4 / max_l ||x_i - x_l||^4, as torchreid's engine computes it: it passes
     squared Euclidean distances to its `re_ranking`, which squares its input once more. k1/2 is
     rounded to the nearest integer, halves to even ones.
 
-    Of equally distant images the image itself comes first, then queries before gallery, each in
-    the order of their rows (torchreid leaves this to its sort). A k beyond the Q + G images takes
-    all of them. If all codes are equal there is nothing to rank by, and the result is 0.
-
-    The result takes Q x G numbers; beside it two copies of the codes are held and what the sparse
-    rows need.
+    Ties: an image itself comes first, then queries before gallery, each in the order of their
+    rows (torchreid leaves this to its sort). A k beyond the Q + G images takes all of them. If all
+    codes are equal, the result is 0.
 
     Args:
         q_codes: (Q, D) float.
         g_codes: (G, D) float, from the same network, on the same device.
-        k1: neighbours of which reciprocity is asked, 1 or more.
-        k2: images, itself included, over which an image's row is averaged; 1 leaves it as it is.
-        lambda_value: share of the original distance, in [0, 1]. At 1 the ranking is that of the
-            codes, at 0 only shared neighbours count.
+        k1: size of the neighbourhoods that must be reciprocal, 1 or more.
+        k2: images, itself included, over which an image's row is averaged; 1 averages nothing.
+        lambda_value: weight of the original distance, in [0, 1]. 1 ranks as the codes do; 0 uses
+            shared neighbours only.
     Returns:
         (Q, G) float32, in [0, 1] up to rounding, on the codes' device.
     Raises:
@@ -63,14 +59,11 @@ def rerank(
     Source:
         Zhong, Zheng, Cao, Li: Re-ranking Person Re-identification with k-reciprocal Encoding,
         CVPR 2017.
+    Example:
+        >>> rerank(np.array([[0.0]]), np.array([[1.0], [3.0]]), k1=1, k2=1).round(decimals=2)
+        tensor([[0.0300, 1.0000]])
     """
-    for name, k in (("k1", k1), ("k2", k2)):
-        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-            raise ValueError(f"{name} is {k!r}; expected a whole number of neighbours, 1 or more.")
-    if not 0 <= lambda_value <= 1:
-        raise ValueError(
-            f"lambda_value is {lambda_value!r}; expected the original distance's share, in [0, 1]."
-        )
+    _check(k1, k2, lambda_value)
     codes = _both(q_codes, g_codes)
     distances = torch.zeros(len(q_codes), len(g_codes), device=codes.device)
     if (codes == codes[0]).all():
@@ -80,6 +73,16 @@ def rerank(
     weights = _matrix(nearest[:, :k2]) @ weights / np.float32(min(k2, len(codes)))
     _blend(distances, weights, lambda_value)
     return distances
+
+
+def _check(k1: int, k2: int, lambda_value: float) -> None:
+    for name, k in (("k1", k1), ("k2", k2)):
+        if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
+            raise ValueError(f"{name} is {k!r}; expected a whole number of neighbours, 1 or more.")
+    if not 0 <= lambda_value <= 1:
+        raise ValueError(
+            f"lambda_value is {lambda_value!r}; expected the original distance's weight, in [0, 1]."
+        )
 
 
 def _both(q_codes: np.ndarray | Tensor, g_codes: np.ndarray | Tensor) -> Tensor:
@@ -94,10 +97,10 @@ def _both(q_codes: np.ndarray | Tensor, g_codes: np.ndarray | Tensor) -> Tensor:
 def _neighbours(codes: Tensor, k: int, distances: Tensor) -> tuple[np.ndarray, Tensor]:
     """Each image's k nearest, itself first, and the largest squared distance from it.
 
-    Also writes d of queries to gallery into `distances`, since it passes by.
+    Also writes d of queries to gallery into `distances`, to save a second pass.
     """
     images, queries = len(codes), len(distances)
-    k, following = min(k, images), min(k + 1, images)
+    k = min(k, images)
     # About the mean the product's rounding costs least.
     step = max(_STEPS // codes.shape[1], 1)
     mean = sum(part.double().sum(0) for part in codes.split(step)) / images
@@ -116,24 +119,34 @@ def _neighbours(codes: Tensor, k: int, distances: Tensor) -> tuple[np.ndarray, T
         d = (sq[:few, queries:] / farthest_sq[rows[:few], None]).square_()
         distances[start : start + few] = d
 
-        near_sq, near = sq.topk(following, largest=False)
-        nearest[start : start + len(rows)] = near[:, :k].cpu().numpy()
-        # Where the product's rounding, less than half of this margin, may have changed the order,
-        # all that is as near is ordered by differences.
-        margin = 32 * torch.finfo(sq.dtype).eps * (codes_sq[rows] + near_sq[:, k - 1])
-        doubtful = (near_sq.diff(dim=1) <= margin[:, None]).any(1)
-        reach = near_sq[:, k - 1] + margin
-        for row in torch.nonzero(doubtful).flatten().tolist():
-            close = torch.nonzero(sq[row] <= reach[row]).T  # ascending, and equals stay so
-            order = _sq_pairs(codes, rows[row : row + 1], close)[0].sort(stable=True).indices[:k]
-            nearest[start + row] = close[0, order].cpu().numpy()
+        nearest[start : start + len(rows)] = _nearest_in_rows(codes, codes_sq, rows, sq, k)
     return nearest, farthest_sq
+
+
+def _nearest_in_rows(
+    codes: Tensor, codes_sq: Tensor, rows: Tensor, sq: Tensor, k: int
+) -> np.ndarray:
+    """(R, k) each row's k nearest images, from their (R, N) squared distances.
+
+    Where the product's rounding, less than half of the margin, may have changed the order, all
+    images within reach are ordered by distances from differences.
+    """
+    near_sq, near = sq.topk(min(k + 1, len(codes)), largest=False)
+    nearest = near[:, :k].cpu().numpy()
+    margin = 32 * torch.finfo(sq.dtype).eps * (codes_sq[rows] + near_sq[:, k - 1])
+    doubtful = (near_sq.diff(dim=1) <= margin[:, None]).any(1)
+    reach = near_sq[:, k - 1] + margin
+    for row in torch.nonzero(doubtful).flatten().tolist():
+        close = torch.nonzero(sq[row] <= reach[row]).T  # ascending, and ties stay so
+        order = _sq_pairs(codes, rows[row : row + 1], close)[0].sort(stable=True).indices[:k]
+        nearest[row] = close[0, order].cpu().numpy()
+    return nearest
 
 
 def _sq_pairs(codes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """(R, C) squared distances of image rows[r] to image columns[r, c]; -inf to itself.
 
-    From the differences, so that equal codes are equally far from all, whatever the block.
+    Computed from differences, so that equal codes get equal distances whatever the block.
     """
     sq = codes.new_empty(columns.shape)
     step = max(_STEPS // (columns.shape[1] * codes.shape[1]), 1)
@@ -151,7 +164,7 @@ def _matrix(columns: np.ndarray) -> sparse.csr_array:
 
 
 def _weights(codes: Tensor, nearest: np.ndarray, farthest_sq: Tensor, k1: int) -> sparse.csr_array:
-    """v: a row an image, over the expansion of its k-reciprocal neighbours."""
+    """v: one row per image, over the expansion of its k-reciprocal neighbours."""
 
     def reciprocal(k: int) -> sparse.csr_array:
         near = _matrix(nearest[:, : k + 1])
@@ -175,10 +188,10 @@ def _weights(codes: Tensor, nearest: np.ndarray, farthest_sq: Tensor, k1: int) -
 
 
 def _blend(distances: Tensor, weights: sparse.csr_array, lambda_value: float) -> None:
-    """Turn d into (1 - lambda) J + lambda d, in place.
+    """Replace d by (1 - lambda) J + lambda d, in place.
 
-    An image adds to m_ij only through columns l in which both rows are not 0: for each number of
-    a query's row, walk down its column of the gallery.
+    Only columns l where u_il and u_jl are both nonzero add to m_ij, so each nonzero of a query's
+    row is matched with the nonzeros of the gallery's column.
     """
     queries, images = distances.shape
     gallery = weights[queries:].tocsc()

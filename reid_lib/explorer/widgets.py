@@ -1,0 +1,232 @@
+"""The explorer's data, its HTML and its menus; the template escapes all text from files."""
+
+import base64
+import functools
+import html
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import ipywidgets
+import jinja2
+import numpy as np
+import pandas as pd
+from IPython.display import display
+from PIL import Image
+
+from reid_lib.config import Preset
+from reid_lib.dataset import fingerprint, load_pixels, read_pku
+from reid_lib.engine.runs import Run, read_run
+from reid_lib.metrics import rank_gallery
+
+DIRECTION = "A->B"  # as in Table 1
+SIZE = 128, 256  # pixels: the largest width and height of a picture
+MENUS = ("preset", "split", "row", "beside", "orientation", "query")
+_PAGES = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
+
+
+def finished_runs(results: str | Path, rows: list[str] = ()) -> dict[str, list[Run]]:
+    """All runs under a folder that finished and did not fail.
+
+    Args:
+        results: holds `<preset>/<row>/split-<k>/`.
+        rows: names of rows in the order to keep; others follow by name.
+    Returns:
+        Preset -> its runs, by row and split. Folders without a complete run are left out.
+    """
+    found = {}
+    for manifest in Path(results).glob("*/*/split-*/manifest.json"):
+        try:
+            run = read_run(manifest.parent)
+            row, split = run.config.row, run.config.split
+        except ValueError:  # half copied, or written by another version
+            continue
+        if not run.failed:
+            place = [*rows, row].index(row), row, split
+            found.setdefault(manifest.parents[2].name, {})[place] = run
+    return {preset: [run for _, run in sorted(found[preset].items())] for preset in sorted(found)}
+
+
+def nearest(run: Run, name: str, k: int = 10) -> pd.DataFrame:
+    """The k gallery images nearest to a query, nearest first.
+
+    Args:
+        run: a finished run.
+        name: the query's file name; the other camera's images are its gallery.
+        k: how many.
+    Returns:
+        One row per image: name, pid, orientation, sq_distance, kind ("correct", "wrong" or "junk"),
+        rank (junk is not counted and has rank 0).
+    Raises:
+        ValueError: the run has no image of that name.
+    """
+    part = {key: run.codes[key] for key in ("codes", "pids", "camids", "orientations", "names")}
+    if name not in part["names"]:
+        raise ValueError(f"{run.folder} has no test image {name!r}")
+    query = np.flatnonzero(part["names"] == name)[0]
+    gallery = np.flatnonzero(part["camids"] != part["camids"][query])
+    each = (part[key][where] for key in ("codes", "pids", "camids") for where in (query, gallery))
+    order = rank_gallery(*each).head(k)
+    shown = {key: part[key][gallery[order.row]] for key in ("names", "pids", "orientations")}
+    frame = pd.DataFrame(shown).rename(columns=lambda key: key.rstrip("s"))
+    return frame.assign(
+        sq_distance=order.distance.to_numpy() ** 2,
+        kind=np.select([order.junk, order.match], ["junk", "correct"], "wrong"),
+        rank=order["rank"].to_numpy(),
+    )
+
+
+def ranking_html(
+    query: Mapping, galleries: Mapping[str, pd.DataFrame], picture: Callable[[str], str]
+) -> str:
+    """A query and its nearest gallery images, once for each row of the table, as HTML.
+
+    A correct image has a red frame and a tick, a wrong one a thin grey frame and a cross, junk a
+    dashed frame and the word.
+
+    Args:
+        query: with name, pid and orientation.
+        galleries: title -> as `nearest` returns it.
+        picture: a file name to an address such as `data:image/png;base64,...`, or an empty text to
+            show the name instead.
+    Returns:
+        One <div>; all text in it is escaped.
+    """
+    images = {str(title): gallery.to_dict("records") for title, gallery in galleries.items()}
+    page = _PAGES.get_template("ranking.html.j2")
+    return page.render(query={**query, "kind": "query"}, galleries=images, picture=picture)
+
+
+@functools.lru_cache(maxsize=8192)
+def picture_address(path: str) -> str:
+    """An image file as a `data:` address of a PNG; empty if the file cannot be read."""
+    try:
+        pixels = load_pixels(pd.DataFrame({"path": [path]}))[0].permute(1, 2, 0).numpy()
+    except (OSError, ValueError):
+        return ""
+    image, file = Image.fromarray(pixels), io.BytesIO()
+    image.thumbnail(SIZE)
+    image.save(file, "png", compress_level=1)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def controls(study: Preset, root: str | Path = "..") -> ipywidgets.VBox:
+    """Menus for preset, split, row, the row beside it, orientation and query, and their galleries.
+
+    The presets are `study` and all others with finished runs under `root`/results; the queries are
+    those of camera A, in ascending order of their average precision under the row. Pictures are
+    shown if a folder under `root`/data, or the study's own, has the fingerprint of the run's data.
+
+    Args:
+        study: the preset to begin with; its last row and first split.
+        root: holds data/ and results/.
+    Returns:
+        A box whose last child, an HTML widget, shows the chosen query's galleries.
+    Raises:
+        ValueError: `study` has no finished run.
+    """
+    runs = finished_runs(Path(root) / "results", [row.row for row in study.rows])
+    if study.name not in runs:
+        raise ValueError(f"preset {study.name} has no finished run in {Path(root) / 'results'}")
+    runs = {study.name: runs[study.name], **runs}
+    files, queries_of, busy = _files(study, Path(root)), functools.cache(_queries), []
+    menus = {name: ipywidgets.Dropdown(description=name) for name in MENUS}
+    menus["query"].layout.width = "36em"
+    view = ipywidgets.HTML()
+
+    def changed(change=None) -> None:
+        if busy:  # a menu that `_choose` filled, not a choice of the reader's
+            return
+        busy.append(True)
+        try:
+            if change and change.owner is menus["preset"]:  # the same name is another image there
+                menus["query"].value = None
+            name, shown = _choose(menus, runs, queries_of)
+            galleries = {}
+            for run in shown:
+                query = queries_of(run)[queries_of(run).name == name].iloc[0].to_dict()
+                title = f"{run.config.row}: AP {100 * query['AP']:.1f} %, "
+                title += f"first match at rank {query['first_match']:.0f}"
+                galleries[title] = nearest(run, name)
+            paths = files.get(shown[0].config.data_sha256, {})
+            address = {
+                name: functools.partial(picture_address, path) for name, path in paths.items()
+            }
+            view.value = ranking_html(query, galleries, lambda name: address.get(name, str)())
+        except Exception as error:  # otherwise only the kernel's log would show it
+            view.value = f"<p>{html.escape(f'{type(error).__name__}: {error}')}</p>"
+        finally:
+            busy.clear()
+
+    changed()
+    for menu in menus.values():
+        menu.observe(changed, "value")
+    wrap, lines = ipywidgets.Layout(flex_flow="row wrap"), (MENUS[:4], MENUS[4:])
+    boxes = [ipywidgets.HBox([menus[name] for name in line], layout=wrap) for line in lines]
+    return ipywidgets.VBox([*boxes, view])
+
+
+def _choose(menus: Mapping, runs: Mapping, queries_of: Callable) -> tuple[str, list[Run]]:
+    """Offer in each menu what those before it leave; returns the query and the runs to show."""
+    of_preset = runs[_offer(menus["preset"], list(runs))]
+    rows = list(dict.fromkeys(run.config.row for run in of_preset))
+    row = _offer(menus["row"], rows, rows[-1])
+    of_row = {run.config.split: run for run in of_preset if run.config.row == row}
+    run = of_row[_offer(menus["split"], list(of_row))]
+    same = (run.config.split, run.config.data_sha256)
+    others = {
+        other.config.row: other
+        for other in of_preset
+        if (other.config.split, other.config.data_sha256) == same and other is not run
+    }
+    beside = others.get(_offer(menus["beside"], [*others, "none"]))
+    queries = queries_of(run)
+    turns = [("all", 0), *((str(turn), turn) for turn in sorted(set(queries.orientation)))]
+    turn = _offer(menus["orientation"], turns)
+    words = [
+        (
+            f"{q.name}   AP {100 * q.AP:.1f} %   (person {q.pid}, orientation {q.orientation})",
+            q.name,
+        )
+        for q in queries.itertuples()
+        if turn in (0, q.orientation)
+    ]
+    return _offer(menus["query"], words), [run] if beside is None else [run, beside]
+
+
+def _offer(menu: ipywidgets.Dropdown, options: list, default=None):
+    """Let a menu offer these; keep its choice if it is among them, else `default` or the first."""
+    values = [option[1] if isinstance(option, tuple) else option for option in options]
+    chosen = menu.value
+    if chosen not in values:
+        chosen = values[0] if default is None else default
+    if menu.options != tuple(options):
+        menu.options = options
+    menu.value = chosen
+    return chosen
+
+
+def show(box: ipywidgets.VBox) -> None:
+    """Display what `controls` made; where no kernel runs, its first view remains as plain HTML."""
+    display({**box._repr_mimebundle_(), "text/html": box.children[-1].value}, raw=True)
+
+
+def _queries(run: Run) -> pd.DataFrame:
+    """One row per query of camera A, hardest first: name, pid, orientation, AP, first_match."""
+    queries = run.queries[run.queries.direction == DIRECTION].astype({"name": str})
+    turns = dict(zip(run.codes["names"].tolist(), run.codes["orientations"].tolist(), strict=True))
+    queries = queries.assign(orientation=queries.name.map(turns))
+    return queries.sort_values("AP", kind="stable", ignore_index=True)
+
+
+def _files(study: Preset, root: Path) -> dict[str, dict[str, str]]:
+    """Fingerprint of a data set -> file name -> path, for each known folder of images."""
+    folders = [folder for folder in (root / "data").glob("embedded-*") if folder.is_dir()]
+    found = {}
+    for folder in [*folders, study.data] if isinstance(study.data, Path) else folders:
+        try:
+            index = read_pku(folder)
+            found[fingerprint(index)] = {Path(path).name: path for path in index.path}
+        except (OSError, ValueError):  # no complete data set, so no run used it
+            continue
+    return found

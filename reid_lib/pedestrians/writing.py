@@ -1,0 +1,90 @@
+"""A drawn data set on disk, in PKU-ReID's layout."""
+
+import errno
+import functools
+import multiprocessing
+import shutil
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+from tqdm import tqdm
+
+from reid_lib.pedestrians.people import VIEWS, draw_persons
+from reid_lib.pedestrians.rendering import render_person
+
+BYTES_PER_PERSON = VIEWS * 16_384  # a noisy 128 x 48 PNG, rounded up
+
+
+def write_dataset(
+    folder: Path, persons: int, seed: int, progress: bool = False, workers: int = 1
+) -> None:
+    """Draw a data set into `folder`, and its attributes into `<folder>.persons.csv` beside it.
+
+    Files are named `personId_cameraId_orientationId.png`, the person padded to at least three
+    digits. Everything is drawn into a temporary folder beside the target and renamed when it is
+    complete. The bytes depend on `persons` and `seed` alone, not on `workers`.
+
+    Args:
+        folder: new or empty; missing parents are created.
+        persons: 1 to 100,000; 16 images each.
+        seed: not negative.
+        progress: show a progress bar.
+        workers: number of processes.
+    Raises:
+        ValueError: `persons`, `seed` or `workers` is out of range.
+        FileExistsError: `folder` is a file or not empty, or `<folder>.persons.csv` is a folder.
+        OSError: the disk is full, or has less space than the set needs.
+    Example:
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     write_dataset(Path(root, "data"), persons=1, seed=0)
+        ...     len(list(Path(root, "data").iterdir()))
+        16
+    """
+    if workers < 1:
+        raise ValueError(f"workers is {workers}, expected 1 or more")
+    folder = Path(folder).absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} is in use; name a new or an empty folder")
+    table_path = folder.with_name(folder.name + ".persons.csv")
+    if table_path.is_dir():
+        raise FileExistsError(f"{table_path} is a folder; the attributes are written there")
+    table = draw_persons(persons, seed)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    free, needed = shutil.disk_usage(folder.parent).free, persons * BYTES_PER_PERSON
+    if free < needed:
+        sizes = f"{needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free"
+        raise OSError(errno.ENOSPC, sizes, str(folder))
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+        images, csv = Path(temporary, "images"), Path(temporary, "persons.csv")
+        images.mkdir()
+        table.to_csv(csv, index=False)
+        _write_images(images, table, seed, progress, workers)
+        if folder.exists():
+            folder.rmdir()
+        images.rename(folder)
+        csv.replace(table_path)
+
+
+def _write_images(images, table, seed, progress, workers) -> None:
+    write = functools.partial(_write_person, images, seed, max(3, len(str(len(table)))))
+    persons = table.to_dict("records")
+    bar = functools.partial(tqdm, total=len(table), unit="person", disable=not progress)
+    if workers == 1:
+        for person in bar(persons):
+            write(person)
+        return
+    # New processes, not forks: a fork of a process with threads can hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+        chunk = 1 + len(table) // (100 * workers)
+        for _ in bar(pool.map(write, persons, chunksize=chunk)):
+            pass
+
+
+def _write_person(images: Path, seed: int, digits: int, person: dict) -> None:
+    for camera, views in enumerate(render_person(person, seed), start=1):
+        for orientation, pixels in enumerate(views, start=1):
+            name = f"{person['pid']:0{digits}d}_{camera}_{orientation}.png"
+            Image.fromarray(pixels).save(images / name, compress_level=6)

@@ -1,0 +1,1 @@
+"""The counting behind `reid_lib.metrics`: protocol, distances, ties, re-ranking, intervals."""

@@ -1,0 +1,112 @@
+"""Every choice that a score depends on, as the fields of one object."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+_WORDS = {  # field -> its choices, and how `str(protocol)` words them
+    "match": {
+        "any": "any match of the person among the first k",
+        "single": "one image of each gallery person, expectation over the draw",
+    },
+    "ap": {"plain": "plain sum", "market": "Market-1501's trapezoids"},
+    "gallery_cameras": {
+        "all": "images of all cameras that it holds",
+        "other": "images of cameras other than the query's",
+    },
+    "ties": {
+        "expected": "expectation over random order (rank-k, plain AP), worst order (the rest)",
+        "worst": "worst order",
+        "best": "best order",
+    },
+    "unmatched": {
+        "drop": "left out of every score",
+        "zero": "counted as 0 in every score",
+        "raise": "an error",
+    },
+    "codes": {"raw": "as they are", "unit": "divided by their L2 norm"},
+}
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a ranked gallery is scored. Scores are comparable only under equal protocols.
+
+    Args:
+        ranks: the k of rank-k, ascending. A k beyond the gallery counts the whole gallery.
+        ap: which average precision `mAP` averages. With a match at rank n_j as the j-th of M,
+            "plain" is 1/M sum_j j / n_j; "market" is Market-1501's own trapezoid rule,
+            1/M sum_j (j / n_j + (j - 1) / (n_j - 1)) / 2, where the second term is 1 at n_j = 1.
+        match: "any" counts a hit if any of the person's images is among the first k. "single"
+            keeps one random image of each gallery person (the single-shot gallery) and gives the
+            exact expectation over all draws; nothing is sampled.
+        gallery_cameras: "all" keeps other persons' images from the query's camera as wrong
+            answers (Market-1501); "other" leaves the query's camera out of its gallery.
+        same_camera_junk: images of the query's person from the query's camera are neither match
+            nor wrong: they are removed from the ranking.
+        junk_pids: gallery images with these ids are removed from every ranking. -1 is
+            Market-1501's junk; its distractors, id 0, stay and are wrong answers.
+        unmatched: how a query without a match in the gallery counts. "raise" is the default
+            because such a query is usually a mistake in the split or in the camera ids. "drop"
+            leaves the query out of rank-k, mAP and mINP alike; "zero" counts it as 0 in each of
+            them, so CMC and mAP always share one denominator. If no query has a match, every
+            choice raises.
+        ties: "expected" takes the expectation over a random order of tied images for rank-k and
+            plain AP, and the worst order for market AP, INP and the rank of the first match, so
+            that a network whose codes are all equal scores as chance. "worst" and "best" take
+            that order for all of them.
+        codes: "raw" compares codes as they are; "unit" divides each by its L2 norm first, so that
+            only directions count (a code of zeros stays as it is).
+        tolerance: distances that differ only by rounding count as tied. Whatever lies within
+            +- t of a match's squared distance is tied with it, where t is `tolerance` times the
+            query's mean squared distance to the gallery (or (`tolerance` times the codes' root
+            mean square length)^2 if that is larger: codes this close are equal up to rounding).
+            Matches whose ranges overlap are tied with each other. In float32 the squared
+            distances err by up to 2.4e-7 of their mean, so two of them by twice that.
+    Raises:
+        ValueError: a field has a value that it does not offer.
+    Example:
+        >>> Protocol(ranks=(1, 5), ap="market").ap
+        'market'
+        >>> print(str(Protocol(unmatched="drop")).splitlines()[-1])
+        query without a match: left out of every score
+    """
+
+    ranks: tuple[int, ...] = (1, 5, 10, 20)
+    ap: Literal["plain", "market"] = "plain"
+    match: Literal["any", "single"] = "any"
+    gallery_cameras: Literal["all", "other"] = "all"
+    same_camera_junk: bool = True
+    junk_pids: tuple[int, ...] = (-1,)
+    unmatched: Literal["drop", "zero", "raise"] = "raise"
+    ties: Literal["expected", "worst", "best"] = "expected"
+    codes: Literal["raw", "unit"] = "raw"
+    tolerance: float = 5e-7
+
+    def __post_init__(self):
+        object.__setattr__(self, "ranks", tuple(int(k) for k in self.ranks))
+        object.__setattr__(self, "junk_pids", tuple(int(pid) for pid in self.junk_pids))
+        for name, choices in _WORDS.items():
+            value = getattr(self, name)
+            if value not in tuple(choices):
+                raise ValueError(f"Protocol.{name} is {value!r}; choose one of {tuple(choices)}.")
+        if not self.ranks or self.ranks[0] < 1 or any(a >= b for a, b in pairwise(self.ranks)):
+            raise ValueError(
+                f"Protocol.ranks is {self.ranks}; give ascending ranks from 1 up, as (1, 5, 10)."
+            )
+        if not 0 <= self.tolerance < 1:
+            raise ValueError(f"Protocol.tolerance is {self.tolerance}; it must be in [0, 1).")
+
+    def __str__(self) -> str:
+        words = {name: choices[getattr(self, name)] for name, choices in _WORDS.items()}
+        junk = ["same person and same camera"] if self.same_camera_junk else []
+        junk += [f"person ids {', '.join(map(str, self.junk_pids))}"] if self.junk_pids else []
+        ranks = ", ".join(map(str, self.ranks))
+        lines = [
+            f"rank-k: {words['match']}, k = {ranks}; AP: {words['ap']}",
+            f"gallery: {words['gallery_cameras']}; junk, out of the ranking: "
+            f"{'; '.join(junk) or 'none'}",
+            f"ties within {self.tolerance:g} of the mean squared distance: {words['ties']}",
+            f"query without a match: {words['unmatched']}",
+        ]
+        return "\n".join(lines + [f"codes: {words['codes']}"] * (self.codes == "unit"))
