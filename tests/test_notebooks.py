@@ -107,6 +107,23 @@ def test_the_readings_of_the_centre_need_one_entry_per_code():
     assert method.centre_readings([case]).axes  # a person who takes part in no sum
 
 
+def test_the_net_force_is_drawn_apart_inside_and_outside_the_sphere():
+    x = np.array([0.25, 0.75, 1.25, 2.0])
+    outside = np.array([4.3e-5, -6.3e-5])
+    profiles = pd.DataFrame({8: x * 1e-5, 114: -x * 1e-5}, index=x)
+    coefficients = pd.DataFrame({"inside": outside - 5e-5, "outside": outside}, index=[8, 114])
+    figure = method.net_force(profiles, coefficients, 51)
+    left, right = figure.axes
+    drawn = [line.get_xydata() for line in left.lines[:4]]
+    assert [len(points) for points in drawn] == [2, 2, 2, 2]
+    assert np.allclose(np.concatenate(drawn[:2]), np.c_[x, x])
+    assert [line.get_xdata()[0] for line in right.lines[:2]] == [8, 114]
+    assert [line.get_ydata()[0] for line in right.lines[:2]] == pytest.approx([4.3, -6.3])
+    assert "P = 1 + β/γ = 51" in [text.get_text() for text in figure.legends[0].get_texts()]
+    with pytest.raises(ValueError, match="no column"):
+        method.net_force(profiles, coefficients[["inside"]], 51)
+
+
 def test_a_ranked_case_holds_the_images_of_its_order():
     images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
     query = {"rows": np.array([4]), "pids": np.array([7])}

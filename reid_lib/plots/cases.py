@@ -26,6 +26,13 @@ def ranked_case(
     Returns:
         A mapping with label, query_image, query_pid, images, pids, ranks, sq_distances, correct and
         junk.
+    Example:
+        >>> images = np.zeros((2, 4, 2, 3), dtype=np.uint8)
+        >>> query, gallery = ({"rows": np.array([k]), "pids": np.array([7])} for k in (0, 1))
+        >>> order = {"row": [0], "rank": [1], "distance": [2.0], "match": [True], "junk": [False]}
+        >>> case = ranked_case("simple", images, query, gallery, 0, pd.DataFrame(order))
+        >>> case["sq_distances"], case["correct"]
+        (array([4.]), array([ True]))
     """
     shown = gallery["rows"][order["row"]]
     return {

@@ -74,15 +74,24 @@ def centre_readings(cases: Sequence[Mapping[str, Any]]) -> Figure:
             persons; `batch`, (N,) bool, which images form the batch; `centres`, (P, 2) and
             `radii`, (P,); and `steps`, (N, 2) the direction in which the compact loss moves a code.
     Returns:
-        A figure two columns wide.
+        A figure, four panels wide at two columns of the paper.
     Raises:
         ValueError: no case, or lengths disagree.
+    Example:
+        >>> codes = np.array([[0.0, 0.0], [2.0, 0.0]])
+        >>> case = {"title": "batch", "codes": codes, "averaged": codes, "steps": 0 * codes}
+        >>> case |= {"labels": np.array([0, 1]), "batch": np.array([True, True])}
+        >>> len(centre_readings([case | {"centres": codes, "radii": np.ones(2)}]).axes)
+        1
     """
     style.check_not_empty(cases, "cases")
     for case in cases:
         keys = ("averaged", "labels", "batch", "steps")
         style.check_lengths(len(case["codes"]), **{key: case[key] for key in keys})
-    figure, grid = style.panels(len(cases), 4, style.DOUBLE / 4, 2.1, sharex=True, sharey=True)
+    columns = min(4, len(cases))
+    figure, grid = style.panels(
+        len(cases), columns, style.DOUBLE / 4, 2.1, sharex=True, sharey=True
+    )
     for axes, case in zip(grid, cases, strict=True):
         _draw_reading(axes, case)
         axes.set_title(str(case["title"]), parse_math=False)
@@ -141,6 +150,11 @@ def net_force(profiles: pd.DataFrame, coefficients: pd.DataFrame, change: float)
         A figure two columns wide.
     Raises:
         ValueError: an empty table, or a column is missing.
+    Example:
+        >>> profiles = pd.DataFrame({8: [-4e-6, 9e-5]}, index=[0.5, 2.0])
+        >>> coefficients = pd.DataFrame({"inside": [-7e-6], "outside": [4.3e-5]}, index=[8])
+        >>> len(net_force(profiles, coefficients, 51).axes)
+        2
     """
     style.check_table(profiles, (), "profiles")
     style.check_table(coefficients, ("inside", "outside"), "coefficients")
