@@ -3,6 +3,7 @@
 import ast
 import functools
 import hashlib
+import json
 import platform
 import resource
 import subprocess
@@ -10,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from reid_lib.config import RunConfig
 
@@ -52,6 +52,19 @@ def imported_modules(source: str) -> list[str]:
     return [name for name in names if name.split(".")[0] == "reid_lib"]
 
 
+def notebook_files(notebook: Path) -> list[Path]:
+    """List the files of `reid_lib` that a notebook's code depends on, as `module_files` does."""
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    lines = [
+        line
+        for cell in cells
+        if cell["cell_type"] == "code"
+        for line in "".join(cell["source"]).splitlines()
+        if not line.lstrip().startswith(("%", "!"))
+    ]
+    return module_files(*imported_modules("\n".join(lines)))
+
+
 def code_sha256() -> str:
     """SHA-256 of the code that decides a run's result, without comments and docstrings."""
     return _code_sha256(*module_files("reid_lib.training"))
@@ -80,6 +93,8 @@ def manifest(
         images: how many images the index has.
         progress: the run's seconds and how often it was resumed.
     """
+    import torch  # what only lists modules need not wait for it
+
     cuda = torch.cuda.is_available()
     return {
         "config_digest": config.digest(),
