@@ -46,10 +46,13 @@ def of_runs(pattern):
     return [pattern.format(row=row, split=split) for row, split in RUNS]
 
 
-def code(notebook):
-    """A notebook and every file of the package that its imports lead to."""
-    file = HERE / "notebooks" / f"{notebook}.ipynb"
-    return [str(file), *map(str, notebook_files(file))]
+def notebook(name):
+    return str(HERE / "notebooks" / f"{name}.ipynb")
+
+
+def code(name):
+    """Every file of the package that the imports of a notebook lead to."""
+    return [str(file) for file in notebook_files(Path(notebook(name)))]
 
 
 def outputs(name):
@@ -60,11 +63,11 @@ def outputs(name):
     return files + [f"{FIGURES}/{table}" for table in TABLES.get(name, [])]
 
 
-def execute(notebook, **more):
+def execute(notebook="{input.notebook:q}", **more):
     """A notebook with the parameters of this call."""
     given = {**GIVEN, "root": str(Path.cwd()), **more}
     words = " ".join(f"-p {key}='{value}'" for key, value in given.items() if value)
-    return f"reid notebook '{HERE}/notebooks/{notebook}.ipynb' {{log:q}} {words}"
+    return f"reid notebook {notebook} {{log:q}} {words}"
 
 
 if workflow.is_main_process and not workflow.dryrun:
@@ -107,7 +110,7 @@ rule train:
     resources:
         card=1 if shutil.which("nvidia-smi") else 0,
     shell:
-        execute("03_train", row="{wildcards.row}", split="{wildcards.split}", progress="lines",
+        execute(repr(notebook("03_train")), row="{wildcards.row}", split="{wildcards.split}", progress="lines",
                 config=f"{Path.cwd()}/{{input}}") + f" && cp '{MANIFEST}' {{output:q}}"
 
 
@@ -120,6 +123,7 @@ for name in DRAWING:
             of_runs(CONFIG),
             of_runs(STAMP) if name != "01_data" else [],
             code(name),
+            notebook=notebook(name),
         output:
             outputs(name),
         log:
@@ -127,7 +131,7 @@ for name in DRAWING:
         benchmark:
             f"{RESULTS}/seconds/{name}.tsv"
         shell:
-            execute(name)
+            execute()
 
 
 # Draws what earlier runs on real people left; this preset's own runs play no part in it.
@@ -137,9 +141,10 @@ rule:
     input:
         sorted((HERE / "figures" / "pku74").rglob("*.json")),
         code("08_open_choices"),
+        notebook=notebook("08_open_choices"),
     output:
         f"{RESULTS}/notebooks/08_open_choices.ipynb",
     benchmark:
         f"{RESULTS}/seconds/08_open_choices.tsv"
     shell:
-        f"reid notebook '{HERE}/notebooks/08_open_choices.ipynb' {{output:q}}"
+        "reid notebook {input.notebook:q} {output:q}"

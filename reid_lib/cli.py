@@ -21,10 +21,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return arguments.run(arguments) or 0
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get((error.name or "").partition(".")[0])
-        if extra is None:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRAS:
             raise
-        message = f"{error.name} is not installed: pip install 'reid_lib[{extra}]'"
+        message = f"{module} is not installed: pip install 'reid_lib[{EXTRAS[module]}]'"
         print(f"reid {arguments.command}: {message}", file=sys.stderr)
         return 2
     except (ValueError, OSError) as error:
@@ -225,7 +225,7 @@ def _run_commands(command) -> None:
     add = command("train", _train, "train one row of a preset on one split", preset=True)
     add("--row", required=True, help="a row of the preset")
     add("--split", type=int, default=0, help="which split (0)")
-    add("--config", type=Path, default="", help="the file that `reid resolve` wrote")
+    add("--config", default="", help="the file that `reid resolve` wrote")
     add("--out", type=Path, help="run folder (results/<preset>/<row>/split-<k>)")
 
     add = command("notebook", _notebook, "execute one notebook headless")
