@@ -41,6 +41,7 @@ def module_files(*modules: str) -> list[Path]:
     return sorted(found)
 
 
+@functools.cache
 def imported_modules(source: str) -> list[str]:
     """The modules of `reid_lib` that Python source names in its import statements."""
     names = []
