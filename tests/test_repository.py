@@ -15,7 +15,6 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from reid_lib.report import refresh_readme
-from reid_lib.training import CODE
 
 BIN = Path(sys.executable).parent
 LOCK = (REPOSITORY / "requirements.lock").read_text()
@@ -116,12 +115,35 @@ def test_no_committed_text_names_a_path_of_one_machine():
                 assert not wrong.search(line), f"{path.name}: {line[:100]}"
 
 
-def test_a_training_is_done_again_when_any_module_that_decides_it_changes():
-    rule = (
-        (REPOSITORY / "Snakefile").read_text().partition("rule train:")[2].partition("output:")[0]
+def test_make_help_lists_every_target():
+    makefile = (REPOSITORY / "Makefile").read_text()
+    targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
+    said = subprocess.run(
+        ["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
+    assert set(re.findall(r"^make ([\w-]+)", said, re.MULTILINE)) == set(targets)
+    assert {"reproduce", "unlock", "test-gpu", "format"} <= set(targets)
+    assert set(re.findall(r"^([a-z-]+):(?!=)", makefile, re.MULTILINE)) == set(targets)
+
+
+def test_the_lint_says_what_to_do_about_outputs(tmp_path):
+    """The recipe of `make lint`, with programs that accept the code and refuse the notebooks."""
+    for name, status in (("ruff", 0), ("nbstripout", 1)):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\nexit {status}\n")
+        program.chmod(0o755)
+    command = ["make", "--silent", "lint", f"VENV={tmp_path}", "--assume-old=setup"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "notebooks hold outputs: run make format" in done.stderr.splitlines()
+
+
+@pytest.mark.parametrize("marker", ["slow", "browser", "gpu"])
+def test_every_marker_has_a_make_target(marker):
+    recipe = re.search(
+        rf"^test-{marker}: .*\n(\t.*\n)+", (REPOSITORY / "Makefile").read_text(), re.M
     )
-    listed = set(re.findall(r'"(\w+)"', " ".join(re.findall(r"code\((.*?)\)", rule))))
-    assert listed == {*CODE, "runs"}
+    assert f"-m {marker}" in recipe[0]
 
 
 def test_no_module_is_a_drawer_for_everything():
