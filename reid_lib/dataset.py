@@ -41,7 +41,7 @@ def read_pku(folder: str | Path) -> pd.DataFrame:
         An index sorted by pid, camid, orientation; images are not opened.
     Raises:
         ValueError: the folder is missing (with where to get PKU-ReID), holds no image, a file whose
-            name does not fit, or a view twice.
+            name does not fit, or a duplicate view.
     """
     index, unrecognised = scan(folder)
     if unrecognised:
@@ -49,9 +49,9 @@ def read_pku(folder: str | Path) -> pd.DataFrame:
             f"{len(unrecognised)} names in {folder} do not fit "
             f"personId_cameraId_orientationId.png: {shorten(unrecognised)}"
         )
-    twice = index[index.duplicated(["pid", "camid", "orientation"], keep=False)]
-    if len(twice):
-        raise ValueError(f"duplicate views in {folder}: {shorten(file_names(twice))}")
+    duplicates = index[index.duplicated(["pid", "camid", "orientation"], keep=False)]
+    if len(duplicates):
+        raise ValueError(f"duplicate views in {folder}: {shorten(file_names(duplicates))}")
     return index
 
 
