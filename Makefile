@@ -8,8 +8,12 @@ DATA    ?=
 WEIGHTS ?=
 SPLITS  ?=
 NAME    ?=
+# RETRAIN=1: runs that other code or other values made are moved aside and trained again
+RETRAIN ?=
 PROFILE ?= profiles/default
 SNAKEMAKE ?=
+# On a cluster: the command under which the data are checked, such as RESOLVE='srun --gres=gpu:1'
+RESOLVE ?=
 OPTIONS  = $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
            $(if $(SPLITS),--splits '$(SPLITS)') $(if $(NAME),--name '$(NAME)')
 CONFIG   = $(if $(DATA),data='$(DATA)') $(if $(WEIGHTS),weights='$(WEIGHTS)') \
@@ -18,8 +22,9 @@ VENV    := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup reproduce lab site test test-slow test-browser lint format lock readme
+.PHONY: help setup reproduce unlock lab site test test-slow test-browser test-gpu lint format readme lock
 
+## make help       this list
 help:
 	@grep -E '^## ' $(MAKEFILE_LIST) | sed 's/^## //'
 
@@ -42,9 +47,16 @@ setup: .venv/requirements.lock
 
 ## make reproduce  PRESET=demo: data, training, every notebook, figures/demo/
 # Real data: make reproduce PRESET=pku DATA=path/to/PKUv1a_128x48
+# Our own lock on results/<preset>/ ends with its process, so Snakemake's, which does not, is off.
 reproduce: setup
-	$(VENV)/snakemake --profile '$(PROFILE)' $(SNAKEMAKE) --config preset='$(PRESET)' $(CONFIG)
+	@$(VENV)/reid resolve '$(PRESET)' $(OPTIONS) --check
+	@$(RESOLVE) $(VENV)/reid resolve '$(PRESET)' $(OPTIONS) $(if $(RETRAIN),--retrain)
+	$(VENV)/snakemake --profile '$(PROFILE)' --nolock $(SNAKEMAKE) --config preset='$(PRESET)' $(CONFIG)
 	@$(VENV)/reid summary '$(PRESET)' $(OPTIONS)
+
+## make unlock     remove the lock that a killed Snakemake left, unless a process still runs
+unlock: setup
+	@$(VENV)/reid unlock
 
 ## make lab        open JupyterLab on the notebooks
 lab: setup
@@ -71,11 +83,18 @@ test-browser: setup
 	fi
 	$(VENV)/python -m pytest -rs -m browser tests/test_site.py tests/test_lab.py
 
+## make test-gpu   every test that wants a graphics card; without one, each is skipped by name
+test-gpu: setup
+	$(VENV)/python -m pytest -rs -m gpu
+
+## make lint       style of the code; notebooks hold no outputs
 lint: setup
 	$(VENV)/ruff check
 	$(VENV)/ruff format --check
-	$(VENV)/nbstripout --keep-id --verify notebooks/*.ipynb
+	@$(VENV)/nbstripout --keep-id --verify notebooks/*.ipynb \
+	  || { echo 'notebooks hold outputs: run make format' >&2; exit 1; }
 
+## make format     put code into that style, and take the outputs out of the notebooks
 format: setup
 	$(VENV)/ruff check --fix
 	$(VENV)/ruff format

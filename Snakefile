@@ -1,48 +1,58 @@
-# Data -> configs -> one training a row and split -> table and figures.
-# `make reproduce` calls it; what is done is not done again, and a changed module reruns only what
-# depends on it: each rule lists the modules that decide its result.
-import hashlib
+# Configurations -> one training per row and split -> notebooks, table and figures.
+# `make reproduce` first runs `reid resolve`, which writes one configuration per run, then this.
+# A run folder belongs to the training alone: Snakemake watches a stamp, a copy of its manifest.
 import shutil
 from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
+
 from reid_lib.config import Embedded, load_preset
-from reid_lib.engine.provenance import module_files
-from reid_lib.engine.runs import FILES
+from reid_lib.engine.locks import lock_folder
+from reid_lib.engine.plan import config_file, stamp_file
+from reid_lib.engine.provenance import notebook_files
+from reid_lib.engine.runs import run_folder
 
 HERE = Path(workflow.basedir)
 GIVEN = {key: str(config.get(key, "")) for key in ("preset", "data", "weights", "splits", "name")}
 GIVEN["preset"] = GIVEN["preset"] or "demo"
-preset = load_preset(
-    GIVEN["preset"],
-    data=GIVEN["data"],
-    weights=GIVEN["weights"],
-    splits=GIVEN["splits"],
-    name=GIVEN["name"],
-)
+try:
+    preset = load_preset(**GIVEN)
+except ValueError as error:
+    raise WorkflowError(str(error))
 for key in ("data", "weights"):  # absolute, since a notebook runs in its own folder
     GIVEN[key] = GIVEN[key] and str(getattr(preset, key))
 if GIVEN["preset"].endswith((".yaml", ".yml")):
     GIVEN["preset"] = str(Path(GIVEN["preset"]).resolve())
-EMBEDDED = isinstance(preset.data, Embedded)
 RESULTS = f"results/{preset.name}"
 FIGURES = f"figures/{preset.name}"
-PIXELS = FIGURES if EMBEDDED else f"{RESULTS}/figures"  # real people stay under results/
-RUNS = [f"{row.row}/split-{split}" for row in preset.rows for split in preset.splits]
+# Pictures of real people stay under results/.
+PIXELS = FIGURES if isinstance(preset.data, Embedded) else f"{RESULTS}/figures"
+RUNS = [(row.row, split) for row in preset.rows for split in preset.splits]
+CONFIG, STAMP = (str(file("results", preset, "{row}", "{split}")) for file in (config_file, stamp_file))
+MANIFEST = run_folder("results", preset, "{wildcards.row}", "{wildcards.split}") / "manifest.json"
 DRAWING = {  # notebook: the figures it draws without pixels, and those with
     "01_data": (["split"], ["sheet"]),
-    "02_method": (["fig2"], ["fig1"]),
+    "02_method": (["fig2", "centres", "net_force"], []),
     "04_table1": (["curves", "table1"], []),
     "05_tsne": (["tsne"], []),
-    "06_ranking": ([], ["fig3", "activation"]),
+    "06_ranking": ([], ["fig1", "fig3", "activation"]),
     "07_viewpoint": (["viewpoint", "viewpoint_distance", "viewpoint_angle"], []),
 }
 TABLES = {"04_table1": ["table1.csv", "table1.md", "table1.tex", "table1.html"],
           "07_viewpoint": ["viewpoint.csv", "viewpoint.md"]}
 
 
-def code(*modules):
-    """The files of these modules and of all that they import from the package."""
-    return list(map(str, module_files(*(f"reid_lib.{module}" for module in modules))))
+def of_runs(pattern):
+    return [pattern.format(row=row, split=split) for row, split in RUNS]
+
+
+def notebook(name):
+    return str(HERE / "notebooks" / f"{name}.ipynb")
+
+
+def code(name):
+    """Every file of the package that the imports of a notebook lead to."""
+    return [str(file) for file in notebook_files(Path(notebook(name)))]
 
 
 def outputs(name):
@@ -53,19 +63,26 @@ def outputs(name):
     return files + [f"{FIGURES}/{table}" for table in TABLES.get(name, [])]
 
 
-def execute(**more):
+def execute(notebook="{input.notebook:q}", **more):
     """A notebook with the parameters of this call."""
-    given = {**GIVEN, "root": str(Path.cwd()), **more}
+    given = {**GIVEN, "root": str(Path.cwd()), "publish": "True", **more}
     words = " ".join(f"-p {key}='{value}'" for key, value in given.items() if value)
-    return f"reid notebook {{input.notebook:q}} {{log:q}} {words}"
+    return f"reid notebook {notebook} {{log:q}} {words}"
 
 
-def signature():
-    """Changes when a row, the listing of the data folder or the weights change."""
-    parts = [preset.model_dump_json()]
-    for path in sorted(preset.data.glob("*")) if isinstance(preset.data, Path) else []:
-        parts.append(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}")
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+if workflow.is_main_process and not workflow.dryrun:
+    missing = [file for file in of_runs(CONFIG) if not Path(file).is_file()]
+    if missing:
+        raise WorkflowError(f"{missing[0]} is missing: `make reproduce` or `reid resolve` writes it")
+    try:  # until this process ends; a job's own process reads this file too
+        HELD = lock_folder(Path(RESULTS))
+        HELD.__enter__()
+    except BlockingIOError as error:
+        raise WorkflowError(str(error))
+
+
+wildcard_constraints:
+    split=r"\d+",
 
 
 localrules: all
@@ -73,37 +90,19 @@ localrules: all
 
 rule all:
     input:
-        expand(f"{RESULTS}/{{run}}/metrics.json", run=RUNS),
+        of_runs(STAMP),
         [outputs(name) for name in DRAWING],
         f"{RESULTS}/notebooks/08_open_choices.ipynb",
 
 
-# Whatever can fail before training fails here: data, weights, batch sizes, precision.
-rule resolve:
-    input:
-        code("engine.prepare"),
-    output:
-        f"{RESULTS}/configs.json",
-    params:
-        signature=signature(),
-        given=" ".join(f"--{k} '{v}'" for k, v in GIVEN.items() if v and k != "preset"),
-    benchmark:
-        f"{RESULTS}/seconds/data.tsv"
-    shell:
-        f"reid resolve '{GIVEN['preset']}' {{params.given}} --out {{output:q}}"
-
-
+# A run that has ended with an equal configuration is returned as it is, whatever led here.
 rule train:
     input:
-        code("training"),
-        configs=f"{RESULTS}/configs.json",
-        notebook=HERE / "notebooks" / "03_train.ipynb",
+        CONFIG,
     output:
-        [f"{RESULTS}/{{row}}/split-{{split}}/{file}" for file in FILES],
-    params:
-        digest=lambda wildcards: preset.row(wildcards.row).digest(),
+        STAMP,
     log:
-        f"{RESULTS}/{{row}}/split-{{split}}/train.ipynb",
+        f"{RESULTS}/training/{{row}}-split-{{split}}.ipynb",
     benchmark:
         f"{RESULTS}/seconds/train-{{row}}-split-{{split}}.tsv"
     # Two trainings of one thread each are done sooner than one after the other with two threads.
@@ -111,7 +110,8 @@ rule train:
     resources:
         card=1 if shutil.which("nvidia-smi") else 0,
     shell:
-        execute(row="{wildcards.row}", split="{wildcards.split}", progress="lines")
+        execute(repr(notebook("03_train")), row="{wildcards.row}", split="{wildcards.split}", progress="lines",
+                config=f"{Path.cwd()}/{{input}}") + f" && cp '{MANIFEST}' {{output:q}}"
 
 
 for name in DRAWING:
@@ -120,10 +120,10 @@ for name in DRAWING:
         name:
             name
         input:
-            f"{RESULTS}/configs.json",
-            expand(f"{RESULTS}/{{run}}/{{file}}", run=RUNS if name != "01_data" else [], file=FILES),
-            code("plots", "study.summary", "study.tables", *(["explorer"] if name == "06_ranking" else [])),
-            notebook=HERE / "notebooks" / f"{name}.ipynb",
+            of_runs(CONFIG),
+            of_runs(STAMP) if name != "01_data" else [],
+            code(name),
+            notebook=notebook(name),
         output:
             outputs(name),
         log:
@@ -140,8 +140,8 @@ rule:
         "08_open_choices"
     input:
         sorted((HERE / "figures" / "pku74").rglob("*.json")),
-        code("study.summary"),
-        notebook=HERE / "notebooks" / "08_open_choices.ipynb",
+        code("08_open_choices"),
+        notebook=notebook("08_open_choices"),
     output:
         f"{RESULTS}/notebooks/08_open_choices.ipynb",
     benchmark:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -54,28 +53,3 @@ def _pk_batches(config, labels, order, steps, generator) -> Iterator[Tensor]:
         if any(not unused[person] for person in chosen):
             return
         yield torch.cat([unused[person].pop() for person in chosen])
-
-
-def check_batches(config: RunConfig, train: pd.DataFrame) -> None:
-    """Refuse training data that cannot fill one batch.
-
-    Args:
-        config: as `batches` uses it.
-        train: the index of the training images.
-    Raises:
-        ValueError: too few images, or too few persons with K images.
-    """
-    persons = train.pid.nunique()
-    if config.batch_size > len(train):
-        raise ValueError(
-            f"row {config.row}: batch_size is {config.batch_size}, but the {persons} training "
-            f"persons have only {len(train)} images; choose a smaller batch_size"
-        )
-    wanted = config.batch_size // config.images_per_person
-    enough = int((train.pid.value_counts() >= config.images_per_person).sum())
-    if (config.batches == "pk" or config.epoch == "persons") and enough < wanted:
-        raise ValueError(
-            f"row {config.row}: a batch holds {wanted} persons with {config.images_per_person} "
-            f"images each, but only {enough} of {persons} training persons have that many; choose "
-            "a smaller batch_size or images_per_person"
-        )

@@ -4,9 +4,15 @@ import argparse
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 from reid_lib.config import PRESETS, load_preset
+
+EXTRAS = {  # module -> the optional dependencies of pyproject.toml that it comes with
+    **dict.fromkeys(("matplotlib", "seaborn", "sklearn"), "plots"),
+    **dict.fromkeys(("papermill", "nbformat", "ipywidgets", "jinja2", "IPython"), "notebooks"),
+}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -14,6 +20,13 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         return arguments.run(arguments) or 0
+    except ModuleNotFoundError as error:
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRAS:
+            raise
+        message = f"{module} is not installed: pip install 'reid_lib[{EXTRAS[module]}]'"
+        print(f"reid {arguments.command}: {message}", file=sys.stderr)
+        return 2
     except (ValueError, OSError) as error:
         print(f"reid {arguments.command}: {error}", file=sys.stderr)
         return 2
@@ -36,52 +49,70 @@ def _synth(arguments) -> None:
 
 
 def _resolve(arguments) -> None:
-    """Everything that can fail before training fails here; the complete configs are written."""
-    preset = _preset(arguments)  # a wrong preset need not wait for torch
+    """Everything that can fail before training fails here; one config per run is written."""
+    preset = _preset(arguments)
+    results = arguments.root / "results"
+
+    from reid_lib.engine.plan import check_data, check_plan, data_folder
+
+    check_plan(preset, results)  # need not wait for torch
+    if arguments.check:
+        return
 
     from reid_lib.dataset import read_pku
-    from reid_lib.engine.checks import check
-    from reid_lib.engine.files import write_json
-    from reid_lib.engine.prepare import data_folder, resolve
+    from reid_lib.engine.files import write_text
+    from reid_lib.engine.locks import lock_folder
+    from reid_lib.engine.plan import config_file, drop_stale_stamp
+    from reid_lib.engine.prepare import check_ended_runs, complete_config, write_config
 
-    folder = data_folder(preset, arguments.root / "data", progress=sys.stderr.isatty())
-    report = check(folder, one_size=any(row.image_size is None for row in preset.rows))
-    if report.errors:
-        raise ValueError(f"{folder} has faults that would falsify scores:\n{report}")
-    index = read_pku(folder)
-    configs = {}
-    for row in preset.rows:
-        for split in preset.splits:
-            config, _ = resolve(preset, row.row, split, index, arguments.root / "results")
-            configs[f"{row.row}/split-{split}"] = config.model_dump(mode="json")
-    write_json(arguments.out, configs)
-    print(report)
+    with lock_folder(results / preset.name):
+        begin = time.monotonic()
+        folder = data_folder(preset, arguments.root / "data", progress=sys.stderr.isatty())
+        print(check_data(preset, folder))
+        index = read_pku(folder)
+        runs = [(row.row, split) for row in preset.rows for split in preset.splits]
+        configs = [complete_config(preset, *run, index, results)[0] for run in runs]
+        changed = check_ended_runs(preset, configs, results, arguments.retrain)
+        for run, config in zip(runs, configs, strict=True):
+            write_config(config_file(results, preset, *run), config)
+            drop_stale_stamp(results, preset, *run)
+        seconds = results / preset.name / "seconds" / "data.tsv"
+        if not seconds.is_file():  # later calls find the images drawn
+            write_text(seconds, f"s\n{time.monotonic() - begin:.4f}\n")
+    if changed:
+        print(changed)
+
+
+def _unlock(arguments) -> None:
+    from reid_lib.engine.locks import remove_stale_locks
+
+    print(f"{remove_stale_locks(arguments.root)} stale locks removed")
 
 
 def _train(arguments) -> int:
     preset = _preset(arguments)
     preset.row(arguments.row)  # a wrong one need not wait for the data
+    results = arguments.root / "results"
 
-    from reid_lib.dataset import load_pixels, read_pku
-    from reid_lib.engine.prepare import data_folder, resolve
+    from reid_lib.dataset import load_pixels
+    from reid_lib.engine.prepare import complete_config, open_data, resolve
     from reid_lib.engine.runs import run_folder
     from reid_lib.training import fit
 
-    index = read_pku(data_folder(preset, arguments.root / "data", progress=sys.stderr.isatty()))
-    config, weights = resolve(
-        preset, arguments.row, arguments.split, index, arguments.root / "results"
-    )
-    folder = arguments.out or run_folder(
-        arguments.root / "results", preset, arguments.row, arguments.split
-    )
+    index = open_data(preset, arguments.root / "data", progress=sys.stderr.isatty())
+    run = preset, arguments.row, arguments.split
+    if arguments.out and not arguments.config:  # that folder is none of the preset's runs
+        config, weights = complete_config(*run, index, results)
+    else:
+        config, weights = resolve(*run, index, results, arguments.config)
+    folder = arguments.out or run_folder(results, *run)
     pixels = load_pixels(index, config.image_size)
-    run = fit(
-        config, index, pixels, folder, weights, "lines", len(preset.rows) * len(preset.splits)
-    )
-    if run.failed:
-        print(run.failed, file=sys.stderr)
+    runs = len(preset.rows) * len(preset.splits)
+    ended = fit(config, index, pixels, folder, weights, "lines", runs)
+    if ended.failed:
+        print(ended.failed, file=sys.stderr)
         return 1
-    print(json.dumps(run.metrics["test"], indent=2))
+    print(json.dumps(ended.metrics["test"], indent=2))
     return 0
 
 
@@ -129,14 +160,11 @@ def _compare(arguments) -> None:
 
 def _expect(arguments) -> None:
     from reid_lib.engine.files import write_json
-    from reid_lib.engine.runs import read_run
+    from reid_lib.engine.runs import find_runs, read_run
     from reid_lib.study.summary import expected_scores
 
     load_preset(arguments.preset)  # refuses an unknown name
-    runs = [
-        [read_run(path.parent) for path in sorted(folder.rglob("manifest.json"))]
-        for folder in arguments.results
-    ]
+    runs = [list(map(read_run, find_runs(folder))) for folder in arguments.results]
     for folder, found in zip(arguments.results, runs, strict=True):
         if not found:
             raise ValueError(f"no finished run under {folder}")
@@ -159,72 +187,76 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def command(name, run, text):
+    def command(name, run, text, preset=False):
         added = commands.add_parser(name, help=text, description=text)
         added.set_defaults(run=run)
-        return added
+        if preset:
+            _preset_arguments(added)
+        return added.add_argument
 
-    def takes_preset(added):
-        added.add_argument("preset", metavar="PRESET", help="a name in presets/, or a .yaml file")
-        added.add_argument("--data", help="folder of images, instead of the preset's")
-        added.add_argument(
-            "--weights", help="weights file, or a folder with torchvision's file names"
-        )
-        added.add_argument("--splits", help="which splits, such as 0,1,2")
-        added.add_argument("--name", help="where results and figures go (the preset's name)")
-        added.add_argument(
-            "--root", type=Path, default=Path(), help="holds data/, results/, figures/"
-        )
-
-    added = command(
-        "check", _check, "say what a folder of images holds, and every fault by file name"
-    )
-    added.add_argument("folder", metavar="DIR")
-
-    added = command("synth", _synth, "draw embedded pedestrians in PKU-ReID's layout")
-    added.add_argument("folder", metavar="DIR", type=Path)
-    added.add_argument("--persons", type=int, default=114)
-    added.add_argument("--seed", type=int, default=0)
-
-    added = command("resolve", _resolve, "check a preset, its data and weights before any training")
-    takes_preset(added)
-    added.add_argument(
-        "--out", type=Path, required=True, help="where the complete configs go (JSON)"
-    )
-
-    added = command("train", _train, "train one row of a preset on one split")
-    takes_preset(added)
-    added.add_argument("--row", required=True)
-    added.add_argument("--split", type=int, default=0)
-    added.add_argument("--out", type=Path, help="run folder (results/<preset>/<row>/split-<k>)")
-
-    added = command("notebook", _notebook, "execute one notebook headless")
-    added.add_argument("notebook", type=Path)
-    added.add_argument("executed", type=Path)
-    added.add_argument("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE")
-
-    added = command(
-        "summary", _summary, "where to look, how long it took, scores beside the expected"
-    )
-    takes_preset(added)
-
-    added = command("expect", _expect, "keep a preset's scores under several seeds as the expected")
-    added.add_argument("preset", metavar="PRESET")
-    added.add_argument("results", type=Path, nargs="+", help="one folder of run folders a seed")
-
-    added = command(
-        "records", _records, "keep each finished run as a small record, and tabulate them"
-    )
-    added.add_argument(
-        "results", type=Path, nargs="*", help="folders of run folders; none: tables anew, no more"
-    )
-    added.add_argument("--out", type=Path, required=True, help="gets runs/ and the tables")
-
-    added = command(
-        "compare", _compare, "paired difference of two settings, over splits and over persons"
-    )
-    added.add_argument("records", metavar="RECORDS", type=Path, help="folder of record JSON files")
-    added.add_argument("one", metavar="A", help="a setting, or the name of a row")
-    added.add_argument("other", metavar="B", help="what A is compared with")
-    added.add_argument("--codes", choices=("raw", "unit"), default="raw")
+    _data_commands(command)
+    _run_commands(command)
+    _report_commands(command)
     return parser
+
+
+def _preset_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("preset", metavar="PRESET", help="a name in presets/, or a .yaml file")
+    add("--data", help="folder of images, instead of the preset's")
+    add("--weights", help="weights file, or a folder with torchvision's file names")
+    add("--splits", help="which splits, such as 0,1,2")
+    add("--name", help="where results and figures go (the preset's name)")
+    add("--root", type=Path, default=Path(), help="holds data/, results/, figures/ (here)")
+
+
+def _data_commands(command) -> None:
+    add = command("check", _check, "list what a folder of images holds, and every fault by file")
+    add("folder", metavar="DIR", help="folder of images in PKU-ReID's layout")
+
+    add = command("synth", _synth, "draw embedded pedestrians in PKU-ReID's layout")
+    add("folder", metavar="DIR", type=Path, help="a new or empty folder")
+    add("--persons", type=int, default=114, help="how many persons (114)")
+    add("--seed", type=int, default=0, help="which persons (0)")
+
+
+def _run_commands(command) -> None:
+    text = "check a preset, its data and weights, and write one complete configuration per run"
+    add = command("resolve", _resolve, text, preset=True)
+    add("--check", action="store_true", help="only find missing data and weights; write nothing")
+    add("--retrain", action="store_true", help="move runs aside that other code or values made")
+
+    add = command("unlock", _unlock, "remove the locks that a killed Snakemake left")
+    add("--root", type=Path, default=Path(), help="holds results/ and .snakemake/ (here)")
+
+    add = command("train", _train, "train one row of a preset on one split", preset=True)
+    add("--row", required=True, help="a row of the preset")
+    add("--split", type=int, default=0, help="which split (0)")
+    add("--config", default="", help="the file that `reid resolve` wrote")
+    add("--out", type=Path, help="run folder (results/<preset>/<row>/split-<k>)")
+
+    add = command("notebook", _notebook, "execute one notebook headless")
+    add("notebook", type=Path, help="the .ipynb file")
+    add("executed", type=Path, help="where the executed copy goes")
+    text = "a name and value of its parameters cell; may be given several times"
+    add("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help=text)
+
+
+def _report_commands(command) -> None:
+    text = "where to look, how long it took, scores beside the expected"
+    command("summary", _summary, text, preset=True)
+
+    add = command("expect", _expect, "keep a preset's scores under several seeds as the expected")
+    add("preset", metavar="PRESET", help="a name in presets/")
+    add("results", type=Path, nargs="+", help="one folder of run folders per seed")
+
+    add = command("records", _records, "keep each ended run as a small record, and tabulate them")
+    add("results", type=Path, nargs="*", help="folders of run folders; none: only the tables")
+    add("--out", type=Path, required=True, help="gets runs/ and the tables")
+
+    text = "paired difference of two settings, over splits and over persons"
+    add = command("compare", _compare, text)
+    add("records", metavar="RECORDS", type=Path, help="folder of record JSON files")
+    add("one", metavar="A", help="a setting, or the name of a row")
+    add("other", metavar="B", help="the setting or row that A is compared with")
+    add("--codes", choices=("raw", "unit"), default="raw", help="codes that are compared (raw)")

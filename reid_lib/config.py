@@ -8,7 +8,11 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-PRESETS = Path(__file__).resolve().parent.parent / "presets"
+_PACKAGE = Path(__file__).resolve().parent
+# In a wheel the presets lie inside the package, in a checkout beside it.
+PRESETS = next(
+    f / "presets" for f in (_PACKAGE, _PACKAGE.parent) if (f / "presets/pku.yaml").exists()
+)
 
 # The settings of Table 1 and what each implies; a row may change a weight, but not which terms act.
 SETTINGS = {
@@ -148,7 +152,9 @@ class RunConfig(_Frozen):
                 f"setting {self.setting} has no scatter loss, but gamma is {self.gamma}"
             )
         if "tri" in terms and self.batches != "pk":
-            raise ValueError("the triplet loss needs several images a person: batches must be 'pk'")
+            raise ValueError(
+                "the triplet loss needs several images per person: batches must be 'pk'"
+            )
         if self.batches == "pk" and self.batch_size % self.images_per_person:
             raise ValueError(
                 f"batch_size {self.batch_size} is no multiple of images_per_person "
@@ -217,9 +223,9 @@ class Preset(_Frozen):
             ("row", [r.row for r in self.rows]),
             ("split", list(self.splits)),
         ):
-            twice = sorted({v for v in values if values.count(v) > 1})
-            if twice:
-                raise ValueError(f"{what} {twice[0]!r} stands twice")
+            duplicates = sorted({v for v in values if values.count(v) > 1})
+            if duplicates:
+                raise ValueError(f"duplicate {what} {duplicates[0]!r}")
         return self
 
     def row(self, name: str) -> RunConfig:
@@ -275,7 +281,7 @@ def load_preset(
         try:
             content["splits"] = tuple(int(split) for split in str(splits).split(","))
         except ValueError:
-            raise ValueError(f"splits are {splits!r}; expected numbers such as 0,1,2") from None
+            raise ValueError(f"SPLITS is {splits!r}; expected numbers such as 0,1,2") from None
     try:
         content["rows"] = tuple(RunConfig.model_validate({**recipe, **row}) for row in rows)
         return Preset.model_validate(content)
@@ -284,7 +290,7 @@ def load_preset(
 
 
 def _explain(file: str, error: ValidationError) -> str:
-    """One line a fault: where it stands, what is wrong, and what was found there."""
+    """One line per fault: its place in the file, what is wrong, and the value found."""
     lines = []
     for fault in error.errors():
         place = ".".join(str(part) for part in fault["loc"])

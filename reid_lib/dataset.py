@@ -10,11 +10,16 @@ import math
 import re
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-import torch
 from PIL import Image, UnidentifiedImageError
+
+from reid_lib.config import RunConfig
+
+if TYPE_CHECKING:  # `reid check` answers without waiting for torch
+    import torch
 
 ORIENTATIONS = tuple(range(1, 9))
 PIXEL_BUDGET = 4 * 2**30  # bytes
@@ -36,7 +41,7 @@ def read_pku(folder: str | Path) -> pd.DataFrame:
         An index sorted by pid, camid, orientation; images are not opened.
     Raises:
         ValueError: the folder is missing (with where to get PKU-ReID), holds no image, a file whose
-            name does not fit, or a view twice.
+            name does not fit, or a duplicate view.
     """
     index, unrecognised = scan(folder)
     if unrecognised:
@@ -44,9 +49,9 @@ def read_pku(folder: str | Path) -> pd.DataFrame:
             f"{len(unrecognised)} names in {folder} do not fit "
             f"personId_cameraId_orientationId.png: {shorten(unrecognised)}"
         )
-    twice = index[index.duplicated(["pid", "camid", "orientation"], keep=False)]
-    if len(twice):
-        raise ValueError(f"duplicate views in {folder}: {shorten(file_names(twice))}")
+    duplicates = index[index.duplicated(["pid", "camid", "orientation"], keep=False)]
+    if len(duplicates):
+        raise ValueError(f"duplicate views in {folder}: {shorten(file_names(duplicates))}")
     return index
 
 
@@ -116,9 +121,34 @@ def _shuffled(pids: list[int], seed: int) -> list[int]:
     return sorted(pids, key=lambda pid: hashlib.sha256(f"{seed}/{pid}".encode()).digest())
 
 
+def check_batches(config: RunConfig, train: pd.DataFrame) -> None:
+    """Refuse training data that cannot fill one batch.
+
+    Args:
+        config: of the run.
+        train: the index of the training images.
+    Raises:
+        ValueError: too few images, or too few persons with K images.
+    """
+    persons = train.pid.nunique()
+    if config.batch_size > len(train):
+        raise ValueError(
+            f"row {config.row}: batch_size is {config.batch_size}, but the {persons} training "
+            f"persons have only {len(train)} images; choose a smaller batch_size"
+        )
+    wanted = config.batch_size // config.images_per_person
+    enough = int((train.pid.value_counts() >= config.images_per_person).sum())
+    if (config.batches == "pk" or config.epoch == "persons") and enough < wanted:
+        raise ValueError(
+            f"row {config.row}: a batch holds {wanted} persons with {config.images_per_person} "
+            f"images each, but only {enough} of {persons} training persons have that many; choose "
+            "a smaller batch_size or images_per_person"
+        )
+
+
 def load_pixels(
     index: pd.DataFrame, size: tuple[int, int] | None = None, budget: int = PIXEL_BUDGET
-) -> torch.Tensor:
+) -> "torch.Tensor":
     """Decode every image of an index once, by content and not by suffix.
 
     Args:
@@ -130,6 +160,8 @@ def load_pixels(
     Raises:
         ValueError: an image cannot be read, or the images differ in size and `size` is None.
     """
+    import torch
+
     images = None
     for row, path in enumerate(index.path):
         try:

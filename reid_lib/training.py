@@ -15,12 +15,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from reid_lib.augment import augment
-from reid_lib.batches import batches, check_batches
+from reid_lib.batches import batches
 from reid_lib.centres import BatchCentres, centre_source
 from reid_lib.config import TERMS, RunConfig
-from reid_lib.dataset import PIXEL_BUDGET, split_persons
-from reid_lib.engine.checkpoint import lock_run_folder
+from reid_lib.dataset import PIXEL_BUDGET, check_batches, split_persons
 from reid_lib.engine.cuda_graph import graphed
+from reid_lib.engine.locks import lock_run_folder
 from reid_lib.engine.process import (
     deterministic_kernels,
     disable_malloc_trim,

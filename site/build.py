@@ -19,7 +19,6 @@ import nbformat
 from sphinx.cmd.build import build_main
 
 from reid_lib.config import Embedded, Preset, load_preset
-from reid_lib.engine.runs import run_folder
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
@@ -151,7 +150,8 @@ def executed(study: Preset, root: Path) -> dict[str, Path]:
     """
     results = root / "results"
     found = {path.stem: path for path in sorted((results / study.name / "notebooks").glob("*"))}
-    train = run_folder(results, study, study.rows[-1].row, study.splits[0]) / "train.ipynb"
+    last = f"{study.rows[-1].row}-split-{study.splits[0]}"
+    train = results / study.name / "training" / f"{last}.ipynb"
     needed = {path.stem for path in (REPOSITORY / "notebooks").glob("*.ipynb")}
     found |= {"03_train": train} if train.is_file() else {}
     missing = sorted(needed - set(found))

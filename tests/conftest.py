@@ -42,3 +42,14 @@ def preset_file(tmp_path, folder):
         "rows:\n  - {row: htri, setting: htri}\n  - {row: set3, setting: set3}\n"
     )
     return path
+
+
+def pytest_collection_modifyitems(items):
+    """Skip what is marked `gpu` by name where there is no graphics card."""
+    wanting = [item for item in items if item.get_closest_marker("gpu")]
+    if wanting:
+        import torch
+
+        if not torch.cuda.is_available():
+            for item in wanting:
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))

@@ -85,7 +85,10 @@ def test_a_wrong_row_is_named(tmp_path, change, message):
         ("- 1", "no mapping"),
         ("title: t\ndata: null\nrows: []\n", "rows"),
         ("title: t\ndata: null\nrowz: 1\nrows: [{row: a, setting: set1}]\n", "unknown key 'rowz'"),
-        ("title: t\ndata: null\nrows: [{row: a, setting: set1}, {row: a, setting: set2}]", "twice"),
+        (
+            "title: t\ndata: null\nrows: [{row: a, setting: set1}, {row: a, setting: set2}]",
+            "duplicate row",
+        ),
         ("title: t\ndata: {person: 3}\nrows: [{row: a, setting: set1}]\n", "person"),
         ("title: t\ndata: null\nrows: [5]\n", "rows a list of mappings"),
     ],
@@ -102,7 +105,7 @@ def test_an_unknown_preset_row_or_split_is_named():
         load_preset("dmo")
     with pytest.raises(ValueError, match="no row 'set9'; its rows: resnet50_htri"):
         load_preset("demo").row("set9")
-    with pytest.raises(ValueError, match="splits are '0;1'"):
+    with pytest.raises(ValueError, match="SPLITS is '0;1'"):
         load_preset("demo", splits="0;1")
 
 

@@ -252,6 +252,37 @@ def test_what_decides_a_run_is_derived_from_imports_and_not_typed():
     assert not re.search(r"\w\.py\b", (REPOSITORY / "Snakefile").read_text())
 
 
+def test_make_help_lists_every_target():
+    makefile = (REPOSITORY / "Makefile").read_text()
+    targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
+    said = subprocess.run(
+        ["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
+    assert set(re.findall(r"^make ([\w-]+)", said, re.MULTILINE)) == set(targets)
+    assert {"reproduce", "unlock", "test-gpu", "format"} <= set(targets)
+    assert set(re.findall(r"^([a-z-]+):(?!=)", makefile, re.MULTILINE)) == set(targets)
+
+
+def test_the_lint_says_what_to_do_about_outputs(tmp_path):
+    """The recipe of `make lint`, with programs that accept the code and refuse the notebooks."""
+    for name, status in (("ruff", 0), ("nbstripout", 1)):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/sh\nexit {status}\n")
+        program.chmod(0o755)
+    command = ["make", "--silent", "lint", f"VENV={tmp_path}", "--assume-old=setup"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "notebooks hold outputs: run make format" in done.stderr.splitlines()
+
+
+@pytest.mark.parametrize("marker", ["slow", "browser", "gpu"])
+def test_every_marker_has_a_make_target(marker):
+    recipe = re.search(
+        rf"^test-{marker}: .*\n(\t.*\n)+", (REPOSITORY / "Makefile").read_text(), re.M
+    )
+    assert f"-m {marker}" in recipe[0]
+
+
 def test_no_module_is_a_drawer_for_everything():
     for path in (REPOSITORY / "reid_lib").rglob("*.py"):
         assert path.name != "utils.py"

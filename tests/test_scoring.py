@@ -101,7 +101,7 @@ def test_counts_are_exact_at_every_width(gallery):
     np.testing.assert_array_equal(result.per_query["first_match"], places[:5] + 1)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.gpu
 def test_cuda_scores_as_the_cpu_does():
     codes, pids, camids, _ = people(persons=200)
     args = sides(codes.astype(np.float32), pids, camids)

@@ -414,7 +414,7 @@ def test_names_from_a_data_set_stay_text(browser, tmp_path):
         cells = [new_markdown_cell("# 1. Title\n\nSome words of it.")]
         cells += [new_code_cell(save, outputs=outputs)]
         written(root / "results" / "smoke" / "notebooks" / path.name, new_notebook(cells=cells))
-    train = root / "results" / "smoke" / study.rows[-1].row / "split-0" / "train.ipynb"
+    train = root / "results" / "smoke" / "training" / f"{study.rows[-1].row}-split-0.ipynb"
     written(train, new_notebook(cells=cells))
     built("smoke", root, tmp_path / "site")
 

@@ -1,48 +1,13 @@
-"""The lock and the checkpoint of a run folder."""
+"""The checkpoint of a run folder."""
 
 import copy
-import os
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
 
-from reid_lib.engine.files import ASIDE, write_file, write_text
+from reid_lib.engine.files import write_file
 
 CHECKPOINT, CHECKPOINT_FORMAT = "checkpoint.pt", 2
-
-
-@contextmanager
-def lock_run_folder(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a run folder, and delete what a killed one left half-written.
-
-    The system releases the lock when the process ends, however it ends.
-
-    Raises:
-        BlockingIOError: another process holds the folder; the message names it.
-        OSError: the folder cannot be written to.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    holder = folder / ".holder"
-    lock = FileLock(folder / ".lock", timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        who = holder.read_text("utf-8") if holder.is_file() else "another process"
-        raise BlockingIOError(
-            f"{folder} is being trained by {who}; wait for it to end, or stop it first"
-        ) from None
-    try:
-        for left in folder.glob(f"{ASIDE}*"):
-            left.unlink()
-        write_text(holder, f"process {os.getpid()} on {socket.gethostname()}")
-        yield
-    finally:
-        holder.unlink(missing_ok=True)
-        lock.release()
 
 
 def capture(state) -> dict:

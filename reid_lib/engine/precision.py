@@ -1,31 +1,27 @@
 """What `precision: auto` stands for on this machine."""
 
 import functools
-import json
 import time
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from reid_lib.config import RunConfig
-from reid_lib.engine.files import write_json
 from reid_lib.model import ReIDNet
 
 BF16_ERROR = 0.3  # of codes, relative; rounding alone leaves up to 0.23 (ResNet-50)
 
 
-def resolve_precision(config: RunConfig, size: tuple[int, int], file: Path | None) -> str:
+def resolve_precision(config: RunConfig, size: tuple[int, int]) -> str:
     """Resolve `precision: auto` to bf16 where a short trial is faster and correct, else fp32.
 
     ResNets gain, mobilenet_v2 does not. Some processors' bf16 convolutions are wrong for small
-    images (oneDNN on AMX, 64 x 24 pixels: codes 40 % away). The answer is kept in `file`, since a
-    second trial could end otherwise, and the precision decides the last digits of a result.
+    images (oneDNN on AMX, 64 x 24 pixels: codes 40 % away). A second trial could end otherwise, and
+    the precision decides the last digits of a result: `prepare.resolve` keeps the answer.
 
     Args:
         config: of the run.
         size: height and width of the network's input.
-        file: where answers are kept; None keeps none.
     Returns:
         "fp32" or "bf16".
     """
@@ -37,19 +33,12 @@ def resolve_precision(config: RunConfig, size: tuple[int, int], file: Path | Non
         able = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     if not able:
         return "fp32"
-    height, width = size
-    name = f"{config.backbone}, batches of {config.batch_size} x {height} x {width}"
-    known = json.loads(file.read_text("utf-8")) if file and file.is_file() else {}
-    if name not in known:
-        shape = config.batch_size, 3, height, width
-        (slow, exact), (fast, rounded) = (
-            _trial_step(config.backbone, shape, kind) for kind in ("fp32", "bf16")
-        )
-        error = (rounded - exact).norm() / exact.norm()
-        known[name] = "bf16" if fast < slow and error < BF16_ERROR else "fp32"
-        if file:
-            write_json(file, known)
-    return known[name]
+    shape = config.batch_size, 3, *size
+    (slow, exact), (fast, rounded) = (
+        _trial_step(config.backbone, shape, kind) for kind in ("fp32", "bf16")
+    )
+    error = (rounded - exact).norm() / exact.norm()
+    return "bf16" if fast < slow and error < BF16_ERROR else "fp32"
 
 
 @functools.cache

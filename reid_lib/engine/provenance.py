@@ -3,6 +3,7 @@
 import ast
 import functools
 import hashlib
+import json
 import platform
 import resource
 import subprocess
@@ -10,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from reid_lib.config import RunConfig
 
@@ -45,6 +45,7 @@ def module_files(*modules: str) -> list[Path]:
     return sorted(found)
 
 
+@functools.cache
 def imported_modules(source: str) -> list[str]:
     """The modules of `reid_lib` that Python source names in its import statements."""
     names = []
@@ -54,6 +55,19 @@ def imported_modules(source: str) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
     return [name for name in names if name.split(".")[0] == "reid_lib"]
+
+
+def notebook_files(notebook: Path) -> list[Path]:
+    """List the files of `reid_lib` that a notebook's code depends on, as `module_files` does."""
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    lines = [
+        line
+        for cell in cells
+        if cell["cell_type"] == "code"
+        for line in "".join(cell["source"]).splitlines()
+        if not line.lstrip().startswith(("%", "!"))
+    ]
+    return module_files(*imported_modules("\n".join(lines)))
 
 
 def code_sha256() -> str:
@@ -87,6 +101,8 @@ def manifest(
         images: how many images the index has.
         progress: the run's seconds and how often it was resumed.
     """
+    import torch  # what only lists modules need not wait for it
+
     cuda = torch.cuda.is_available()
     return {
         "config_digest": config.digest(),

@@ -20,6 +20,12 @@ def run_folder(results: str | Path, preset: Preset, row: str, split: int) -> Pat
     return Path(results) / preset.name / row / f"split-{split}"
 
 
+def find_runs(folder: str | Path) -> list[Path]:
+    """The folders of all ended runs under a folder, without those that were trained again."""
+    manifests = sorted(Path(folder).rglob("manifest.json"))
+    return [file.parent for file in manifests if ".replaced-" not in file.parent.name]
+
+
 @dataclass(frozen=True)
 class Run:
     """An ended run; each part of its folder is read when it is first used."""
@@ -136,13 +142,13 @@ def read_runs(results: str | Path, preset: Preset) -> list[Run]:
             run = read_run(run_folder(results, preset, row.row, split))
             if not made_from(run.config, row, split):
                 raise ValueError(
-                    f"{run.folder} has another configuration than preset {preset.name}; delete it "
-                    "or choose another NAME for the results"
+                    f"{run.folder} has another configuration than preset {preset.name}; choose "
+                    "another NAME for the results, or RETRAIN=1 to train again beside it"
                 )
             if runs and run.config.data_sha256 != runs[0].config.data_sha256:
                 raise ValueError(
-                    f"{run.folder} and {runs[0].folder} were trained on different images; delete "
-                    "one of them or choose another NAME for the results"
+                    f"{run.folder} and {runs[0].folder} were trained on different images; "
+                    "choose another NAME for the results, or RETRAIN=1 to train again beside them"
                 )
             runs.append(run)
     return runs

@@ -1,4 +1,4 @@
-"""Figures of many runs, each with its alt text; the drawing is in `reid_lib.figures`."""
+"""Figures of many runs, each with its alt text; the drawing is in `reid_lib.plots`."""
 
 import pandas as pd
 from matplotlib.figure import Figure

@@ -1,0 +1,82 @@
+"""Locks that keep two processes from writing the same results."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from reid_lib.engine.files import ASIDE, write_text
+
+LOCK, HOLDER = ".lock", ".holder"
+PATIENCE = 3.0  # seconds: a killed process may need a moment to end
+
+
+@contextmanager
+def lock_folder(folder: Path, use: str = "written") -> Iterator[None]:
+    """Keep other processes out of a folder of results.
+
+    The system releases the lock when the process ends, however it ends, so that nothing has to be
+    unlocked after a crash.
+
+    Args:
+        folder: created if it does not exist.
+        use: what the other process does to the folder, for the message.
+    Raises:
+        BlockingIOError: another process holds the folder; the message names it.
+        OSError: the folder cannot be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, timeout=PATIENCE)
+    holder = folder / HOLDER
+    try:
+        lock.acquire()
+    except Timeout:
+        who = holder.read_text("utf-8") if holder.is_file() else "another process"
+        raise BlockingIOError(
+            f"{folder} is being {use} by {who}; wait for it to end, or stop it first"
+        ) from None
+    try:
+        write_text(holder, f"process {os.getpid()} on {socket.gethostname()}")
+        yield
+    finally:
+        holder.unlink(missing_ok=True)
+        lock.release()
+
+
+@contextmanager
+def lock_run_folder(folder: Path) -> Iterator[None]:
+    """As `lock_folder`, and delete what a killed training left half-written."""
+    with lock_folder(folder, "trained"):
+        for left in folder.glob(f"{ASIDE}*"):
+            left.unlink()
+        yield
+
+
+def check_unlocked(folder: Path, use: str = "written") -> None:
+    """Refuse a folder that a live process holds; a folder without a lock is left as it is.
+
+    Raises:
+        BlockingIOError: another process holds the folder; the message names it.
+    """
+    if (folder / LOCK).is_file():
+        with lock_folder(folder, use):
+            pass
+
+
+def remove_stale_locks(root: Path) -> int:
+    """Remove the locks that a killed Snakemake left under `root`, unless a process still runs.
+
+    Returns:
+        How many lock files were removed.
+    Raises:
+        BlockingIOError: a live process holds one of the results; it is named.
+    """
+    for lock in sorted((root / "results").glob(f"*/{LOCK}")):
+        check_unlocked(lock.parent)
+    stale = sorted((root / ".snakemake" / "locks").glob("*"))
+    for file in stale:
+        file.unlink()
+    return len(stale)

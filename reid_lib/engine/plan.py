@@ -1,0 +1,151 @@
+"""What a preset's runs need and where they go; checked before any work and without torch."""
+
+import itertools
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from reid_lib.config import Embedded, Preset, RunConfig
+from reid_lib.dataset import (
+    ORIENTATIONS,
+    WHERE,
+    check_batches,
+    read_pku,
+    scan,
+    shorten,
+    split_persons,
+)
+from reid_lib.engine.checks import Check, check
+from reid_lib.engine.locks import check_unlocked
+from reid_lib.engine.runs import run_folder
+
+
+def config_file(results: str | Path, preset: Preset, row: str, split: int) -> Path:
+    """The file of a run's complete configuration, written before it is trained."""
+    return Path(results) / preset.name / "configs" / f"{row}-split-{split}.json"
+
+
+def stamp_file(results: str | Path, preset: Preset, row: str, split: int) -> Path:
+    """A copy of an ended run's manifest: what Snakemake watches in place of the run folder."""
+    return Path(results) / preset.name / "stamps" / f"{row}-split-{split}.json"
+
+
+def data_folder(preset: Preset, root: str | Path, progress: bool = False) -> Path:
+    """Find the preset's folder of images; embedded pedestrians are drawn under `root` if missing.
+
+    Raises:
+        ValueError: the preset needs a folder that the user has not named.
+    """
+    if preset.data is None:
+        raise ValueError(f"preset {preset.name} needs the folder of the images (DATA=...). {WHERE}")
+    if not isinstance(preset.data, Embedded):
+        return preset.data
+    from reid_lib import pedestrians  # a user's own images need no drawing code
+
+    persons, seed = preset.data.persons, preset.data.seed
+    # Images of another drawing version are other data, in another folder.
+    folder = Path(root) / f"embedded-{persons}-{seed}-v{pedestrians.DRAWING_VERSION}"
+    if not folder.is_dir():
+        pedestrians.write_dataset(folder, persons, seed, progress, workers=os.cpu_count() or 1)
+    return folder
+
+
+def check_data(preset: Preset, folder: str | Path) -> Check:
+    """Refuse a folder of images that `reid check` refuses.
+
+    Args:
+        preset: images of several sizes are an error unless every row resizes them.
+        folder: one flat folder of images.
+    Returns:
+        The check, without errors.
+    Raises:
+        ValueError: the folder is missing, holds no image, or has errors; the first are named.
+    """
+    report = check(folder, one_size=any(row.image_size is None for row in preset.rows))
+    if report.errors:
+        raise ValueError(
+            f"{folder} has {len(report.errors)} errors that would falsify scores "
+            f"({shorten(report.errors, 3)}); `reid check` lists them all"
+        )
+    return report
+
+
+def open_data(preset: Preset, root: str | Path, progress: bool = False) -> pd.DataFrame:
+    """The index of a preset's images, which are drawn if need be and checked.
+
+    Raises:
+        ValueError: as `data_folder` and `check_data`.
+    """
+    folder = data_folder(preset, root, progress)
+    check_data(preset, folder)
+    return read_pku(folder)
+
+
+def check_run(config: RunConfig, split: int, index: pd.DataFrame) -> None:
+    """Refuse data that are too small for a run.
+
+    Raises:
+        ValueError: too few persons, cameras, or images for one batch.
+    """
+    train, test = split_persons(index, split, config.validation, config.train_persons)
+    check_batches(config, train)
+    if index.camid.nunique() < 2:
+        raise ValueError(f"the data have only camera {index.camid.iloc[0]}; scores need two")
+    if test.pid.nunique() < 2:
+        raise ValueError(f"{test.pid.nunique()} test persons; expected at least two")
+
+
+def check_start(config: RunConfig, weights: Path | None) -> None:
+    """Refuse starting weights that do not exist, as far as that shows without torch.
+
+    Raises:
+        ValueError: it names the file or folder that was expected.
+    """
+    if config.start == "file" and (weights is None or not weights.is_file()):
+        raise ValueError(
+            f"row {config.row} starts from a weights file, but WEIGHTS is {weights}; expected "
+            "an existing file"
+        )
+    if config.start == "imagenet" and weights is not None:
+        folder = weights if weights.is_dir() else None
+        if not (weights.is_file() or (folder and any(folder.glob(f"{config.backbone}[_-]*")))):
+            wanted = f"{folder}/{config.backbone}-*" if folder else weights
+            raise ValueError(
+                f"no ImageNet weights for {config.backbone}: looked for {wanted}; download "
+                "torchvision's file and pass it or its folder as WEIGHTS"
+            )
+
+
+def check_plan(preset: Preset, results: str | Path) -> None:
+    """Find what would stop a preset's runs, in a second and without torch.
+
+    Args:
+        preset: what to run.
+        results: the folder of run folders.
+    Raises:
+        ValueError: missing data or weights, or too few images for a run; named in one sentence.
+        BlockingIOError: another process writes these results; it is named.
+    """
+    if isinstance(preset.data, Embedded):
+        views = itertools.product(range(preset.data.persons), (1, 2), ORIENTATIONS)
+        index = pd.DataFrame(list(views), columns=["pid", "camid", "orientation"])
+    else:
+        index, _ = scan(data_folder(preset, ""))
+    check_unlocked(Path(results) / preset.name)
+    for row in preset.rows:
+        check_start(row, preset.weights)
+        for split in preset.splits:
+            check_run(row, split, index)
+            check_unlocked(run_folder(results, preset, row.row, split), "trained")
+
+
+def drop_stale_stamp(results: str | Path, preset: Preset, row: str, split: int) -> None:
+    """Delete a run's stamp unless it is a copy of the run's manifest, so that the run is looked at.
+
+    A stamp is stale where a run folder was removed, or trained again by hand.
+    """
+    stamp = stamp_file(results, preset, row, split)
+    manifest = run_folder(results, preset, row, split) / "manifest.json"
+    if stamp.is_file() and not (manifest.is_file() and manifest.read_bytes() == stamp.read_bytes()):
+        stamp.unlink()

@@ -1,0 +1,85 @@
+"""From a preset to complete configurations: what is kept, what is compared, what is moved aside."""
+
+import pytest
+import torch
+
+from reid_lib.config import RunConfig, load_preset
+from reid_lib.dataset import read_pku
+from reid_lib.engine import precision, prepare
+from reid_lib.engine.files import write_json
+from reid_lib.engine.plan import config_file
+from reid_lib.engine.runs import find_runs, run_folder
+
+
+@pytest.fixture
+def auto(preset_file, monkeypatch):
+    """A preset whose precision is tried, its index, and the precision that a trial finds."""
+    preset_file.write_text(preset_file.read_text().replace("fp32", "auto"))
+    preset = load_preset(str(preset_file))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    fastest = ["bf16"]
+    monkeypatch.setattr(
+        precision,
+        "_trial_step",
+        lambda backbone, shape, kind: (float(kind != fastest[0]), torch.ones(1)),
+    )
+    return preset, read_pku(preset.data), fastest
+
+
+def test_precision_auto_is_tried_once_and_kept_in_the_configs(auto, tmp_path):
+    preset, index, fastest = auto
+    results = tmp_path / "results"
+    config, _ = prepare.resolve(preset, "set3", 0, index, results)
+    assert config.precision == "bf16"
+    file = config_file(results, preset, "set3", 0)
+    assert RunConfig.model_validate_json(file.read_text()) == config
+    fastest[:] = ["fp32"]
+    assert prepare.resolve(preset, "set3", 0, index, results)[0] == config
+    assert prepare.resolve(preset, "htri", 0, index, results)[0].precision == "bf16"
+    assert prepare.resolve(preset, "htri", 0, index)[0].precision == "fp32"  # nothing was kept
+    assert not list(results.rglob("precision.json"))
+
+
+def test_the_precision_of_an_ended_run_counts_first(auto, tmp_path):
+    preset, index, _ = auto
+    results = tmp_path / "results"
+    config, _ = prepare.resolve(preset, "set3", 0, index, results)
+    elsewhere = config.model_copy(update={"precision": "fp32"})
+    folder = run_folder(results, preset, "set3", 0)
+    write_json(folder / "config.json", elsewhere.model_dump(mode="json"))
+    assert prepare.resolve(preset, "set3", 0, index, results)[0] == elsewhere
+    other = preset.row("set3").model_copy(update={"seed": 1})
+    changed = preset.model_copy(update={"rows": (preset.row("htri"), other)})
+    (config_file(results, preset, "set3", 0)).unlink()
+    assert prepare.resolve(changed, "set3", 0, index, results)[0].precision == "bf16"
+
+
+def test_a_precision_that_a_row_states_answers_for_no_other_row(auto, tmp_path):
+    preset, index, _ = auto
+    stated = preset.row("htri").model_copy(update={"precision": "fp32"})
+    preset = preset.model_copy(update={"rows": (stated, preset.row("set3"))})
+    results = tmp_path / "results"
+    assert prepare.resolve(preset, "htri", 0, index, results)[0].precision == "fp32"
+    assert prepare.resolve(preset, "set3", 0, index, results)[0].precision == "bf16"
+
+
+def test_a_bf16_trial_with_a_large_error_or_without_hardware_gives_fp32(auto, monkeypatch):
+    preset, index, _ = auto
+    wrong = {"bf16": torch.full((1,), 1.5), "fp32": torch.ones(1)}
+    monkeypatch.setattr(
+        precision, "_trial_step", lambda backbone, shape, kind: (float(kind == "fp32"), wrong[kind])
+    )
+    assert prepare.resolve(preset, "set3", 0, index)[0].precision == "fp32"
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert prepare.resolve(preset, "set3", 0, index)[0].precision == "fp32"
+
+
+def test_runs_are_moved_aside_under_the_next_free_name_and_not_found_there(tmp_path):
+    for number in (1, 2):
+        folder = tmp_path / "set3" / "split-0"
+        write_json(folder / "manifest.json", {"number": number})
+        assert find_runs(tmp_path) == [folder]
+        assert prepare.set_aside(folder) == folder.with_name(f"split-0.replaced-{number}")
+        assert find_runs(tmp_path) == []
