@@ -175,7 +175,7 @@ def dependents():
     found = {path: set() for path in (REPOSITORY / "reid_lib").rglob("*.py")}
     for name in FIGURE_RULES | {RECORDS_RULE}:
         for path in notebook_files(REPOSITORY / "notebooks" / f"{name}.ipynb"):
-            found[path].add(name)
+            found.setdefault(path, set()).add(name)  # data files too
     return {path.relative_to(REPOSITORY): names for path, names in found.items()}
 
 
@@ -185,7 +185,9 @@ def test_a_changed_module_draws_again_what_imports_it_and_trains_nothing(clone, 
     files = dependents()
     path = {
         "the losses": Path("reid_lib/losses.py"),
-        "of one notebook": next(file for file, names in files.items() if len(names) == 1),
+        "of one notebook": next(
+            file for file, names in files.items() if len(names) == 1 and file.suffix == ".py"
+        ),
         "of none": Path("reid_lib/cli.py"),
     }[which]
     (clone / path).write_text((clone / path).read_text() + "\n# changed\n")
@@ -236,6 +238,8 @@ WRONG = [
     (["DATA=/nonexistent"], "/nonexistent is not a folder"),
     (["SPLITS=x"], "SPLITS is 'x'; expected numbers such as 0,1,2"),
     (["PRESET=pku", "DATA=images", "WEIGHTS=/nonexistent"], "looked for /nonexistent"),
+    (["DATA=empty"], "no image named personId_cameraId_orientationId.png"),
+    (["PRESET=wrong.yaml"], "wrong.yaml: beta: Input should be greater than or equal to 0"),
     (["DATA=images"], "batch_size is 32, but the 1 training persons have only 16 images"),
 ]
 
@@ -245,6 +249,10 @@ def test_make_reproduce_names_what_is_wrong_in_one_sentence(clone, folder, words
     for image in folder.iterdir():
         if image.name[:3] > "002":  # two persons are left: one to train, one to test
             image.unlink()
+    (clone / "empty").mkdir()
+    (clone / "wrong.yaml").write_text(
+        "title: t\ndata: empty\nrows: [{row: a, setting: set1, beta: -1}]\n"
+    )
     begin = os.times()
     said, status = make(clone, *(word.replace("images", str(folder)) for word in words))
     assert os.times().children_user - begin.children_user < 5
@@ -253,6 +261,7 @@ def test_make_reproduce_names_what_is_wrong_in_one_sentence(clone, folder, words
     assert len(lines) == 1, said
     assert lines[0].startswith("reid resolve: ") and message in lines[0]
     assert not (clone / "results").exists()
+    assert [path.name for path in (clone / "figures").iterdir()] == ["pku74"]
 
 
 # --- A run is trained once ------------------------------------------------------------------------
