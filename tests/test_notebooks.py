@@ -172,6 +172,7 @@ def test_figures_are_committed_only_if_published_and_pictures_of_real_people_nev
     assert open_study(tmp_path, "smoke")[1:] == (own, own)
     public = tmp_path / "figures" / "smoke"
     assert open_study(tmp_path, "smoke", publish=True)[1:] == (public, public)
+    assert open_study(tmp_path, "demo", publish=True).pixels.parts[-2:] == ("figures", "demo")
     real = open_study(tmp_path, "pku", publish=True, data=str(tmp_path))
     assert real.plain == tmp_path / "figures" / "pku"
     assert real.pixels == tmp_path / "results" / "pku" / "figures"

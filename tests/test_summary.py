@@ -3,24 +3,14 @@
 import pytest
 from study_runs import a_run, frame_of, kept, likely, several
 
-from reid_lib.config import load_preset
 from reid_lib.study.claims import claims_text
 from reid_lib.study.records import NOT_LISTED
 from reid_lib.study.summary import (
     expected_scores,
-    figure_folders,
     report,
     unchanged,
     write_report,
 )
-
-
-def test_pixels_of_real_people_stay_under_results(tmp_path):
-    embedded, real = load_preset("demo"), load_preset("pku", data=tmp_path)
-    assert figure_folders(embedded, "r")[1].parts[1] == "figures"
-    plain, pixels = figure_folders(real, "r")
-    assert plain.parts == ("r", "figures", "pku")
-    assert pixels.parts == ("r", "results", "pku", "figures")
 
 
 def test_a_tolerance_is_three_deviations_but_at_least_five_points():

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from reid_lib.config import PRESETS, Embedded, Preset
+from reid_lib.config import PRESETS, Preset
 from reid_lib.engine.files import write_text
 from reid_lib.engine.runs import Run, read_runs, scores_frame
 from reid_lib.study.claims import claims_text, prediction_text, primary_text
@@ -122,16 +122,6 @@ def provenance(preset: Preset, runs: list[Run]) -> dict[str, str]:
         "config": " ".join(sorted({run.config.digest() for run in runs})),
         "commit": " ".join(sorted({run.manifest["commit"] for run in runs})),
     }
-
-
-def figure_folders(preset: Preset, root: str | Path) -> tuple[Path, Path]:
-    """Where figures go: (those without pixels, those with pixels).
-
-    Pixels of the embedded data go to `figures/` too; those of real people stay under `results/`.
-    """
-    plain = Path(root) / "figures" / preset.name
-    embedded = isinstance(preset.data, Embedded)
-    return plain, plain if embedded else Path(root) / "results" / preset.name / "figures"
 
 
 def expected_scores(runs_by_seed: list[list[Run]]) -> dict:
