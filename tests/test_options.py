@@ -12,7 +12,6 @@ from torch.nn.functional import normalize
 from torchvision.transforms import functional as TF
 
 from reid_lib import augment, losses, metrics
-from reid_lib.batches import batches
 from reid_lib.config import TERMS, RunConfig, load_preset
 from reid_lib.dataset import load_pixels, read_pku, split_persons
 from reid_lib.engine.prepare import resolve
@@ -39,24 +38,6 @@ def test_the_step_schedule_divides_the_learning_rate_by_ten_after_half_of_the_ep
 ):
     run = trained(preset_file, tmp_path / "run", epochs=5, schedule="step", lr=1e-3)
     assert run.history.lr.tolist() == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-4])
-
-
-def test_an_epoch_of_persons_takes_k_images_of_each_person_once():
-    labels = torch.arange(37).repeat_interleave(16)
-    reading = config(epoch="persons", batches="pk")
-    epoch = list(batches(reading, labels, torch.Generator().manual_seed(0)))
-    assert len(epoch) == 37 * 4 // 32
-    images = torch.cat(epoch)
-    assert len(images.unique()) == len(images)
-    assert set(torch.bincount(labels[images], minlength=37).tolist()) == {0, 4}
-
-
-def test_an_epoch_of_persons_with_random_batches_has_as_many_steps():
-    labels = torch.arange(37).repeat_interleave(16)
-    generator = torch.Generator().manual_seed(0)
-    epoch = list(batches(config(epoch="persons"), labels, generator))
-    assert len(epoch) == 37 * 4 // 32
-    assert len(torch.cat(epoch).unique()) == 32 * len(epoch)
 
 
 def test_translate_leaves_half_of_the_images_and_cuts_the_others_from_enlarged_ones():

@@ -43,10 +43,11 @@ def tiny(monkeypatch):
 
 @functools.cache
 def pixels():
-    """Four views of each of four persons who differ in brightness."""
+    """Four views of each of four persons, who differ in brightness as the views do."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(120, (16, 3, 8, 4), generator=generator)
-    return (images + 40 * LABELS[:, None, None, None]).byte()
+    images = torch.randint(80, (16, 3, 8, 4), generator=generator)
+    images += torch.randint(100, (16, 1, 1, 1), generator=generator)
+    return (images + 20 * LABELS[:, None, None, None]).byte()
 
 
 def data(pixels):

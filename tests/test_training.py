@@ -9,7 +9,6 @@ import torch
 from conftest import write_images
 
 from reid_lib import augment, losses, training
-from reid_lib.batches import batches
 from reid_lib.config import RunConfig, load_preset
 from reid_lib.dataset import load_pixels, read_pku, split_persons
 from reid_lib.engine import precision
@@ -142,26 +141,6 @@ def test_each_open_choice_of_the_triplet_loss_changes_the_run(tiny, tmp_path, op
     usual = trained(tiny, tmp_path / "usual", "htri")
     run = trained(tiny, tmp_path / "option", "htri", **option)
     assert not np.array_equal(run.codes["codes"], usual.codes["codes"])
-
-
-def test_random_batches_take_each_image_once_and_drop_the_incomplete_last():
-    labels = torch.arange(10).repeat_interleave(5)
-    config = RunConfig(row="r", setting="set1", batch_size=8)
-    epoch = list(batches(config, labels, torch.Generator().manual_seed(0)))
-    assert [len(b) for b in epoch] == [8] * 6
-    assert torch.cat(epoch).unique().numel() == 48
-
-
-def test_pk_batches_hold_k_images_of_p_persons():
-    labels = torch.arange(37).repeat_interleave(16)
-    config = RunConfig(row="r", setting="htri")
-    epoch = list(batches(config, labels, torch.Generator().manual_seed(0)))
-    assert len(epoch) == 18
-    for batch in epoch:
-        persons, counts = labels[batch].unique(return_counts=True)
-        assert (len(persons), counts.tolist()) == (8, [4] * 8)
-        assert batch.unique().numel() == 32
-    assert torch.cat(epoch).unique().numel() == 18 * 32  # no image twice in an epoch
 
 
 def test_a_finished_run_is_returned_and_one_of_another_config_is_refused(tiny, tmp_path):

@@ -52,15 +52,11 @@ def imported_modules(source: str) -> list[str]:
     return [name for name in names if name.split(".")[0] == "reid_lib"]
 
 
+@functools.cache
 def code_sha256() -> str:
     """SHA-256 of the code that decides a run's result, without comments and docstrings."""
-    return _code_sha256(*module_files("reid_lib.training"))
-
-
-@functools.cache
-def _code_sha256(*files: Path) -> str:
     digest = hashlib.sha256()
-    for file in files:
+    for file in module_files("reid_lib.training"):
         tree = ast.parse(file.read_text("utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
