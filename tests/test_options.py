@@ -20,6 +20,8 @@ from reid_lib.metrics import Protocol, evaluate, rank_gallery
 from reid_lib.model import find_weights
 from reid_lib.training import fit
 
+pytestmark = pytest.mark.usefixtures("small")
+
 
 def trained(preset_file, folder, row="set3", **changes):
     preset = load_preset(str(preset_file))

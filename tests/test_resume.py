@@ -91,7 +91,7 @@ def test_killed_at_twenty_random_points_runs_end_in_the_same_bits(processes, pre
 
 
 @pytest.fixture
-def tiny(preset_file):
+def tiny(preset_file, small):
     preset = load_preset(str(preset_file))
     index = read_pku(preset.data)
     config, _ = resolve(preset, "set3", 0, index)

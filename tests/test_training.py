@@ -22,11 +22,21 @@ from reid_lib.reranking import rerank
 from reid_lib.training import fit
 
 
-@pytest.fixture
-def tiny(preset_file):
+def opened(preset_file):
     preset = load_preset(str(preset_file))
     index = read_pku(preset.data)
     return preset, index, load_pixels(index)
+
+
+@pytest.fixture
+def tiny(preset_file, small):
+    return opened(preset_file)
+
+
+@pytest.fixture
+def tiny_resnet(preset_file):
+    """As `tiny`, with a real ResNet-18."""
+    return opened(preset_file)
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +88,8 @@ def test_only_training_persons_are_trained_on(tiny, tmp_path):
     assert run.manifest["persons"] == {"train": 3, "test": 3}
 
 
-def test_training_on_easy_persons_learns_them(tiny, tmp_path):
-    run = trained(tiny, tmp_path / "run", "set3", epochs=8)
+def test_training_on_easy_persons_learns_them(tiny_resnet, tmp_path):
+    run = trained(tiny_resnet, tmp_path / "run", "set3", epochs=8)
     assert run.history.loss.iloc[-1] < run.history.loss.iloc[0]
     assert run.metrics["train"]["both"]["mAP"] > 0.9
 
@@ -126,7 +136,7 @@ def test_the_history_holds_each_term_its_gradient_norm_and_the_code_norm(
     ],
     ids=str,
 )
-def test_each_open_choice_is_an_option_that_changes_the_run(tiny, tmp_path, usual, option):
+def test_each_open_choice_is_an_option_that_changes_the_run(tiny, tmp_path, usual, small, option):
     base = {"epochs": 2, "beta": 0.01, "gamma": 0.001}
     if not usual:  # one run for all options
         usual.append(trained(tiny, tmp_path / "usual", **base).codes["codes"])
@@ -182,7 +192,9 @@ def test_codes_that_diverge_stop_the_run(tiny, tmp_path):
     assert (run.history.code_norm < 2 * run.history.code_norm[0]).all()
 
 
-def test_a_failed_run_stops_neither_the_others_nor_the_table(preset_file, tmp_path, monkeypatch):
+def test_a_failed_run_stops_neither_the_others_nor_the_table(
+    preset_file, tmp_path, monkeypatch, small
+):
     nan = from_step(0, None, lambda codes, *_: codes.sum() * torch.nan)
     monkeypatch.setattr(training, "scatter_loss", nan)
     preset = load_preset(str(preset_file))
@@ -243,9 +255,9 @@ def test_pixels_above_the_budget_are_trained_on_from_the_disk(tiny, tmp_path, mo
     assert np.array_equal(run.codes["codes"], whole.codes["codes"])
 
 
-def test_codes_in_bf16_are_near_those_in_fp32_and_their_scores_too(tiny, tmp_path):
-    _, index, pixels = tiny
-    run = trained(tiny, tmp_path / "run", epochs=6)
+def test_codes_in_bf16_are_near_those_in_fp32_and_their_scores_too(tiny_resnet, tmp_path):
+    _, index, pixels = tiny_resnet
+    run = trained(tiny_resnet, tmp_path / "run", epochs=6)
     nets = [ReIDNet("resnet18", persons=3, precision=kind) for kind in ("fp32", "bf16")]
     for net in nets:
         load_weights(net, run.folder / "weights.safetensors")
@@ -286,9 +298,9 @@ def test_missing_imagenet_weights_are_an_error_and_never_replaced_by_random_ones
         resolve(wanting, "set3", 0, index)
 
 
-def test_a_start_from_a_file_begins_with_its_weights(tiny, tmp_path):
-    first = trained(tiny, tmp_path / "first", "set3")
-    preset, index, pixels = tiny
+def test_a_start_from_a_file_begins_with_its_weights(tiny_resnet, tmp_path):
+    first = trained(tiny_resnet, tmp_path / "first", "set3")
+    preset, index, pixels = tiny_resnet
     file = first.folder / "weights.safetensors"
     rows = tuple(r.model_copy(update={"start": "file", "lr": 1e-12}) for r in preset.rows)
     again = preset.model_copy(update={"rows": rows, "weights": file})
@@ -300,7 +312,9 @@ def test_a_start_from_a_file_begins_with_its_weights(tiny, tmp_path):
     )
 
 
-def test_missing_runs_are_named_and_trained_and_then_left_alone(preset_file, tmp_path, capsys):
+def test_missing_runs_are_named_and_trained_and_then_left_alone(
+    preset_file, tmp_path, capsys, small
+):
     preset = load_preset(str(preset_file))
     runs = train_missing(preset, tmp_path, tmp_path / "results", "lines")
     assert [run.config.row for run in runs] == ["htri", "set3"]
@@ -311,7 +325,7 @@ def test_missing_runs_are_named_and_trained_and_then_left_alone(preset_file, tmp
     assert capsys.readouterr().out == ""
 
 
-def test_a_run_of_other_values_is_not_reused_for_a_table(preset_file, tmp_path):
+def test_a_run_of_other_values_is_not_reused_for_a_table(preset_file, tmp_path, small):
     train_missing(load_preset(str(preset_file)), tmp_path, tmp_path / "results", "none")
     preset_file.write_text(preset_file.read_text().replace("epochs: 2", "epochs: 1"))
     with pytest.raises(ValueError, match="has another configuration than preset tiny"):
