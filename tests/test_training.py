@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import write_images
+from safetensors.torch import load_file
 
 from reid_lib import augment, losses, training
 from reid_lib.config import RunConfig, load_preset
@@ -298,15 +299,20 @@ def test_missing_imagenet_weights_are_an_error_and_never_replaced_by_random_ones
         resolve(wanting, "set3", 0, index)
 
 
-def test_a_start_from_a_file_begins_with_its_weights(tiny_resnet, tmp_path):
-    first = trained(tiny_resnet, tmp_path / "first", "set3")
-    preset, index, pixels = tiny_resnet
+def test_a_start_from_a_file_begins_with_its_weights(tiny, tmp_path):
+    first = trained(tiny, tmp_path / "first", "set3")
+    preset, index, pixels = tiny
     file = first.folder / "weights.safetensors"
     rows = tuple(r.model_copy(update={"start": "file", "lr": 1e-12}) for r in preset.rows)
     again = preset.model_copy(update={"rows": rows, "weights": file})
     config, weights = resolve(again, "set3", 0, index)
     assert config.weights_sha256
     run = fit(config, index, pixels, tmp_path / "second", weights, "none")
+    random = ReIDNet("resnet18", persons=3).state_dict()["backbone.0.weight"]
+    one, two = (
+        load_file(r.folder / "weights.safetensors")["backbone.0.weight"] for r in (first, run)
+    )
+    assert torch.allclose(one, two, atol=1e-6) and not torch.allclose(one, random, atol=1e-4)
     assert run.metrics["train"]["both"]["mAP"] == pytest.approx(
         first.metrics["train"]["both"]["mAP"], abs=0.1
     )
