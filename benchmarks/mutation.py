@@ -20,11 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PRELOAD = (
-    "torch torchvision.models torch.fx.experimental.optimization pandas scipy.stats pydantic yaml"
-)
-PRELOAD += " safetensors.torch filelock tqdm.auto PIL.Image pytest hypothesis"
-PRELOAD += " pytorch_metric_learning.losses pytorch_metric_learning.miners torch._dynamo"
+PRELOAD = """torch torch._dynamo torch.fx.experimental.optimization torchvision.models pandas
+pydantic scipy.stats safetensors.torch tqdm.auto PIL.Image pytest pytorch_metric_learning.losses"""
 SECONDS = 300  # a mutant may make a test endless
 PAIRS = "Lt LtE Gt GtE Eq NotEq Is IsNot In NotIn Add Sub Mult Div BitAnd BitOr And Or".split()
 SWAPS = dict(zip(PAIRS[::2], PAIRS[1::2], strict=True))
@@ -38,10 +35,11 @@ def changes(node: ast.AST) -> Iterator[ast.AST]:
     fields = dict(ast.iter_fields(node))
     operator = node.ops[0] if isinstance(node, ast.Compare) else fields.get("op")
     swapped = SWAPS.get(type(operator).__name__)
-    if isinstance(node, ast.Compare) and swapped:
-        yield type(node)(**fields | {"ops": [getattr(ast, swapped)(), *node.ops[1:]]})
-    elif swapped:
-        yield type(node)(**fields | {"op": getattr(ast, swapped)()})
+    if swapped:
+        new = getattr(ast, swapped)()
+        yield type(node)(
+            **fields | ({"ops": [new, *node.ops[1:]]} if "ops" in fields else {"op": new})
+        )
     if isinstance(node, ast.UnaryOp):
         yield node.operand
     if isinstance(node, ast.Constant) and isinstance(node.value, bool | int | float):
@@ -84,10 +82,12 @@ def passes(folder: Path, tests: list[str]) -> bool:
         signal.alarm(SECONDS)
         os.chdir(folder)
         sys.path.insert(0, str(folder))
-        nothing = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nothing, 1)
-        os.dup2(nothing, 2)
-        os._exit(int(importlib.import_module("pytest").main(["-x", "-q", *tests])))
+        for stream in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+        try:
+            os._exit(int(importlib.import_module("pytest").main(["-x", "-q", *tests])))
+        finally:
+            os._exit(1)
     return os.waitpid(child, 0)[1] == 0
 
 
@@ -107,8 +107,7 @@ def main() -> None:
         file = Path(name, "reid_lib", f"{given.module}.py")
         if not passes(Path(name), given.tests):
             sys.exit("the tests fail without any change")
-        found = list(mutants(file.read_text("utf-8"), given.only))
-        survived = 0
+        found, survived = list(mutants(file.read_text("utf-8"), given.only)), 0
         for words, text in found:
             file.write_text(text, encoding="utf-8")
             if passes(Path(name), given.tests):
