@@ -121,7 +121,7 @@ for name in DRAWING:
             name
         input:
             of_runs(CONFIG),
-            of_runs(STAMP) if name != "01_data" else [],
+            of_runs(STAMP) if name not in ("01_data", "02_method") else [],  # these need no run
             code(name),
             notebook=notebook(name),
         output:

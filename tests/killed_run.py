@@ -5,10 +5,12 @@ import signal
 from pathlib import Path
 
 import torch
+from conftest import small_backbone
 
-from reid_lib import runs, step, training
+from reid_lib import model, training
 from reid_lib.config import RunConfig, load_preset
 from reid_lib.dataset import load_pixels, read_pku
+from reid_lib.engine import files, results
 from reid_lib.engine.prepare import resolve
 from reid_lib.training import fit
 
@@ -40,22 +42,23 @@ SAVE = torch.save
 
 
 def train(preset_file: Path, folder: Path, point: str = "", number: int = 0) -> None:
-    """Train the tiny set3 for five epochs, a checkpoint at each; be killed at a point.
+    """Train a small network for five epochs, a checkpoint at each; be killed at a point.
 
     Points, each at its call number `number`: "step" of the optimiser, "save" (a checkpoint half
     written), "flush" (written, not renamed), "finish" (while the run folder is written).
     """
     torch.set_num_threads(1)
-    training.CHECKPOINT_SECONDS = -1
+    model._headless = lambda backbone: small_backbone(dropout=0.5)
+    results.CHECKPOINT_SECONDS = -1
     if point == "step":
-        step._step = counted(step._step, number, die)
+        training.train_step = counted(training.train_step, number, die)
     elif point == "save":
         torch.save = counted(torch.save, number, half_saved)
     elif point == "flush":
-        runs._flush = counted(runs._flush, number, die)
+        files._flush = counted(files._flush, number, die)
     elif point == "finish":
-        training._finish = lambda *arguments: (
-            setattr(training, "write_text", die),
+        results.RunFolder.finish = lambda *arguments: (
+            setattr(results, "write_text", die),
             FINISH(*arguments),
         )
     preset = load_preset(str(preset_file))
@@ -65,4 +68,4 @@ def train(preset_file: Path, folder: Path, point: str = "", number: int = 0) -> 
     fit(config, index, load_pixels(index), folder, progress="none")
 
 
-FINISH = training._finish
+FINISH = results.RunFolder.finish

@@ -43,12 +43,12 @@ def test_pixels_are_those_of_the_files_in_index_order(folder):
     assert load_pixels(index, (16, 8)).shape == (96, 3, 16, 8)
 
 
-def test_a_clean_folder_has_only_oddities(folder):
+def test_a_clean_folder_has_only_notices(folder):
     report = check(folder)
     assert report.errors == []
     assert report.notices == [
         "images are 24 x 48 pixels; PKU-ReID's are 48 x 128",
-        "6 persons; the whole of PKU-ReID has 114",
+        "6 persons; the complete PKU-ReID has 114",
     ]
     assert report.summary["images"] == 96
 
@@ -93,8 +93,8 @@ def a_ninth_orientation(folder):
 @pytest.mark.parametrize(
     "fault, message",
     [
-        (remove_a_view, "2_1_3: the view is missing"),
-        (double_a_view, "003_2_1.png, 3_2_1.png: the same view twice"),
+        (remove_a_view, "2_1_3: missing view"),
+        (double_a_view, "003_2_1.png, 3_2_1.png: duplicate view"),
         (truncate, "001_1_1.png: cannot be read"),
         (not_an_image, "001_1_1.png: cannot be read (not an image)"),
         (resize_one, "004_1_2.png: 30 x 48 pixels, most have 24 x 48"),
@@ -111,11 +111,11 @@ def test_a_fault_that_would_falsify_a_score_is_an_error_by_name(folder, capsys, 
     assert message in capsys.readouterr().out
 
 
-def test_missing_views_take_a_line_a_person_and_camera(folder):
+def test_missing_views_take_one_line_per_person_and_camera(folder):
     Image.new("RGB", (24, 48)).save(folder / "5_3_1.png")
     missing = [line for line in check(folder).errors if "missing" in line]
     assert len(missing) == 6  # camera 3 has one view of one person and none of the others
-    assert "1_3_1, 1_3_2, 1_3_3, 1_3_4, 1_3_5, 1_3_6, 1_3_7, 1_3_8: the view is missing" in missing
+    assert "1_3_1, 1_3_2, 1_3_3, 1_3_4, 1_3_5, 1_3_6, 1_3_7, 1_3_8: missing view" in missing
 
 
 def test_other_sizes_are_only_a_notice_where_images_are_resized(folder):
@@ -123,7 +123,7 @@ def test_other_sizes_are_only_a_notice_where_images_are_resized(folder):
     assert "set image_size" in check(folder).errors[0]
     resized = check(folder, one_size=False)
     assert not resized.errors
-    assert any("1 images are of other sizes: 004_1_2.png" in line for line in resized.notices)
+    assert any("1 images have other sizes: 004_1_2.png" in line for line in resized.notices)
 
 
 @pytest.mark.parametrize("what, left", [("person 1", "*1_?_?.png"), ("camera 1", "*_1_?.png")])
@@ -135,7 +135,7 @@ def test_a_single_person_or_camera_is_an_error(folder, what, left):
 
 def test_names_that_do_not_fit_are_shown(tmp_path):
     (tmp_path / "1_A_1.png").touch()
-    with pytest.raises(ValueError, match=r"three numbers, in .*there are 1_A_1\.png"):
+    with pytest.raises(ValueError, match=r"\(three numbers\) in .*it holds 1_A_1\.png"):
         read_pku(tmp_path)
 
 
@@ -147,8 +147,8 @@ def test_one_image_under_two_orientations_is_only_a_notice(folder, capsys):
     assert main(["check", str(folder)]) == 0
 
 
-def test_a_missing_or_empty_folder_says_where_the_data_are_to_be_had(tmp_path, capsys):
-    with pytest.raises(ValueError, match=r"none is no folder.*PKU-Reid-Dataset"):
+def test_a_missing_or_empty_folder_says_where_to_get_the_data(tmp_path, capsys):
+    with pytest.raises(ValueError, match=r"none is not a folder.*PKU-Reid-Dataset"):
         read_pku(tmp_path / "none")
     with pytest.raises(ValueError, match=r"no image named personId_.*PKU-Reid-Dataset"):
         read_pku(tmp_path)
@@ -158,7 +158,7 @@ def test_a_missing_or_empty_folder_says_where_the_data_are_to_be_had(tmp_path, c
 
 def test_the_reader_refuses_what_it_would_have_to_guess(folder):
     double_a_view(folder)
-    with pytest.raises(ValueError, match=r"there twice.*3_2_1\.png"):
+    with pytest.raises(ValueError, match=r"duplicate views.*3_2_1\.png"):
         read_pku(folder)
     misname(folder)
     with pytest.raises(ValueError, match=r"1 names .* 001-1-1\.png"):

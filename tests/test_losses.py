@@ -376,3 +376,55 @@ def test_single_precision_holds_far_from_the_origin(loss, case):
     expected = loss(codes, labels, near_twins)
     found = loss(codes.float(), labels, near_twins.float())
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0])
+def test_a_share_of_the_label_outside_its_range_is_refused(smoothing):
+    with pytest.raises(ValueError, match=f"smoothing is {smoothing}"):
+        classification_loss(torch.zeros(2, 3), torch.tensor([0, 1]), smoothing=smoothing)
+
+
+def test_labels_below_zero_and_logits_of_another_shape_are_refused(case):
+    codes, labels, centres = case
+    for loss in (compact_loss, scatter_loss):
+        with pytest.raises(ValueError, match=r"labels run from -1 to 2, but there are 4 centres"):
+            loss(codes, labels - 1, centres)
+    with pytest.raises(ValueError, match=r"labels run from -1 to 2, but there are 5 classes"):
+        classification_loss(codes, labels - 1)
+    with pytest.raises(ValueError, match=r"logits have shape \(5,\).*expected \(B, P\) and \(B,\)"):
+        classification_loss(codes[0], labels)
+    with pytest.raises(ValueError, match=r"codes have shape \(5,\).*expected \(B, D\) and \(B,\)"):
+        compact_loss(codes[0], labels, centres)
+    with pytest.raises(ValueError, match=r"expected \(P, D\) with P >= 2"):
+        sq_radii(centres[0])
+
+
+def test_the_weights_of_eq_4_are_the_papers_unless_given_and_may_be_zero():
+    terms = torch.tensor(1.0), torch.tensor(2e4), torch.tensor(3e5)
+    assert total_loss(*terms).item() == pytest.approx(1 + 5e-5 * 2e4 - 1e-6 * 3e5)
+    assert total_loss(*terms, beta=0, gamma=0).item() == 1
+    assert total_loss(terms[0]).item() == 1
+    with pytest.raises(ValueError, match="gamma is -1"):
+        total_loss(*terms, gamma=-1)
+
+
+def test_the_triplet_loss_of_equal_codes_compares_no_other_person():
+    codes = torch.tensor([[5.0], [5.1], [0.0], [0.0]])
+    labels = torch.tensor([0, 0, 1, 1])
+    assert batch_hard_triplet_loss(codes, labels).item() == 0
+
+
+def test_an_anchor_without_a_second_image_is_left_out_of_the_mean():
+    codes = torch.tensor([[0.0], [1.0], [0.5]])
+    # Anchors 0 and 1: 0.3 + 1 - 0.5; anchor 2 forms no triplet.
+    loss = batch_hard_triplet_loss(codes, torch.tensor([0, 0, 1]))
+    assert loss.item() == pytest.approx(0.8)
+
+
+def test_the_memory_takes_codes_of_another_type_but_only_one_per_image():
+    memory = CentreMemory(torch.arange(4), 5)
+    memory.update(torch.arange(2), torch.ones(2, 5, dtype=torch.float64))
+    assert memory.codes.dtype == torch.float32
+    assert memory.codes[:2].eq(1).all() and memory.codes[2:].isnan().all()
+    with pytest.raises(ValueError, match=r"images \(2, 1\); expected \(B, 5\) and \(B,\)"):
+        memory.update(torch.arange(2)[:, None], torch.ones(2, 1, 5))

@@ -48,7 +48,7 @@ def test_a_network_without_such_a_map_is_refused_by_name():
     net.backbone.avgpool = torch.nn.AdaptiveMaxPool2d(1)
     with pytest.raises(ValueError, match=r"ResNet has no feature map .* 64 x 32 pixels"):
         feature_maps(net, images)
-    with pytest.raises(ValueError, match="32 x 32 pixels; expected larger"):
+    with pytest.raises(ValueError, match="32 x 32 pixels; use larger images"):
         feature_maps(ReIDNet("resnet18", 3), images[:, :, :32])
 
 
@@ -87,7 +87,8 @@ def test_a_file_that_is_no_weights_or_of_another_network_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"weights\.pth cannot be read as weights"):
         load_weights(net, file)
     torch.save(torchvision.models.resnet18(weights=None).state_dict(), file)
-    with pytest.raises(ValueError, match=r"weights\.pth does not fit: .* of another backbone"):
+    words = r"weights\.pth does not fit this backbone: .* from another backbone"
+    with pytest.raises(ValueError, match=words):
         load_weights(net, file)
 
 
@@ -127,7 +128,7 @@ def test_weights_are_found_in_a_folder_by_torchvisions_name(tmp_path):
     assert find_weights("resnet18", file) == file
 
 
-def test_codes_are_compared_after_the_neck_as_evaluation_sees_it():
+def test_codes_used_for_retrieval_are_those_after_the_neck_in_evaluation_mode():
     net = ReIDNet("squeezenet1_1", 3, neck="batchnorm").train()
     for _ in range(3):
         net(torch.rand(8, 3, 64, 64))
@@ -136,6 +137,6 @@ def test_codes_are_compared_after_the_neck_as_evaluation_sees_it():
     neck = net.neck
     expected = (codes - neck.running_mean) / (neck.running_var + neck.eps).sqrt()
     expected = expected * neck.weight + neck.bias
-    assert torch.allclose(net.compared(codes), expected, atol=1e-5)
+    assert torch.allclose(net.retrieval_codes(codes), expected, atol=1e-5)
     assert all(value.equal(before[name]) for name, value in net.state_dict().items())
-    assert ReIDNet("squeezenet1_1", 3).compared(codes).equal(codes)
+    assert ReIDNet("squeezenet1_1", 3).retrieval_codes(codes).equal(codes)

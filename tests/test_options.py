@@ -11,7 +11,7 @@ from conftest import REPOSITORY
 from torch.nn.functional import normalize
 from torchvision.transforms import functional as TF
 
-from reid_lib import augment, losses, metrics, training
+from reid_lib import augment, losses, metrics
 from reid_lib.config import TERMS, RunConfig, load_preset
 from reid_lib.dataset import load_pixels, read_pku, split_persons
 from reid_lib.engine.prepare import resolve
@@ -19,6 +19,8 @@ from reid_lib.metrics import Protocol, evaluate, rank_gallery
 from reid_lib.model import find_weights
 from reid_lib.study.records import collect_records
 from reid_lib.training import fit
+
+pytestmark = pytest.mark.usefixtures("small")
 
 
 def trained(preset_file, folder, row="set3", **changes):
@@ -38,25 +40,6 @@ def test_the_step_schedule_divides_the_learning_rate_by_ten_after_half_of_the_ep
 ):
     run = trained(preset_file, tmp_path / "run", epochs=5, schedule="step", lr=1e-3)
     assert run.history.lr.tolist() == pytest.approx([1e-3, 1e-3, 1e-4, 1e-4, 1e-4])
-
-
-def test_an_epoch_of_persons_takes_k_images_of_each_person_once():
-    labels = torch.arange(37).repeat_interleave(16)
-    reading = config(epoch="persons", batches="pk")
-    batches = list(training._batches(reading, labels, torch.Generator().manual_seed(0)))
-    assert len(batches) == 37 * 4 // 32
-    images = torch.cat(batches)
-    assert len(images.unique()) == len(images)
-    assert set(torch.bincount(labels[images], minlength=37).tolist()) == {0, 4}
-
-
-def test_an_epoch_of_persons_with_random_batches_has_as_many_steps():
-    labels = torch.arange(37).repeat_interleave(16)
-    batches = list(
-        training._batches(config(epoch="persons"), labels, torch.Generator().manual_seed(0))
-    )
-    assert len(batches) == 37 * 4 // 32
-    assert len(torch.cat(batches).unique()) == 32 * len(batches)
 
 
 def test_translate_leaves_half_of_the_images_and_cuts_the_others_from_enlarged_ones():

@@ -1,4 +1,4 @@
-"""Killed, cut off, tampered with, out of space: a run ends in the same bits, or says why not."""
+"""Killed, interrupted, damaged, out of space: a run ends in the same bits or says why not."""
 
 import errno
 import io
@@ -16,12 +16,16 @@ import numpy as np
 import pytest
 import torch
 
-from reid_lib import runs, step, training
+from reid_lib import training
 from reid_lib.config import RunConfig, load_preset
 from reid_lib.dataset import load_pixels, read_pku
-from reid_lib.engine.checkpoint import lock_run_folder, read_checkpoint, write_checkpoint
+from reid_lib.engine import checkpoint, results
+from reid_lib.engine.checkpoint import read_checkpoint, write_checkpoint
+from reid_lib.engine.files import ASIDE
+from reid_lib.engine.locks import lock_run_folder
 from reid_lib.engine.prepare import resolve
-from reid_lib.engine.runs import read_run
+from reid_lib.engine.results import RunFolder
+from reid_lib.engine.runs import FILES, RESULTS, read_run
 from reid_lib.training import fit
 
 IDENTITY = {"data": "d", "configuration": "c"}
@@ -49,7 +53,7 @@ def result(folder: Path) -> dict[str, bytes]:
     return found | {name: array.tobytes() for name, array in run.codes.items()}
 
 
-def kill_and_go_on(start, preset_file, folder, points):
+def kill_and_resume(start, preset_file, folder, points):
     for point, number in points:
         process = start(killed_run.train, preset_file, folder, point, number)
         process.join()
@@ -65,13 +69,13 @@ def test_killed_in_a_step_in_a_write_and_at_the_end_a_run_ends_in_the_same_bits(
 ):
     processes(killed_run.train, preset_file, tmp_path / "whole").join()
     points = [("step", 9), ("save", 1), ("finish", 0)]
-    kill_and_go_on(processes, preset_file, tmp_path / "parts", points)
+    kill_and_resume(processes, preset_file, tmp_path / "parts", points)
     assert result(tmp_path / "parts") == result(tmp_path / "whole")
     manifest = read_run(tmp_path / "parts").manifest
     assert manifest["resumes"] == 3
     assert manifest["seconds"] >= read_run(tmp_path / "parts").history.seconds.sum()
     left = {path.name for path in (tmp_path / "parts").iterdir()}
-    assert left == {*runs.FILES, *runs.RESULTS, ".lock"}
+    assert left == {*FILES, *RESULTS, ".lock"}
 
 
 @pytest.mark.slow
@@ -83,16 +87,20 @@ def test_killed_at_twenty_random_points_runs_end_in_the_same_bits(processes, pre
         most = {"step": 14, "save": 2, "flush": 8}
         points = [(point, draw.randrange(most[point])) for point in draw.choices(list(most), k=2)]
         folder = tmp_path / f"parts-{number}"
-        kill_and_go_on(processes, preset_file, folder, [*points, ("finish", 0)])
+        kill_and_resume(processes, preset_file, folder, [*points, ("finish", 0)])
         assert result(folder) == result(tmp_path / "whole"), points
 
 
 @pytest.fixture
-def tiny(preset_file):
+def tiny(preset_file, small):
     preset = load_preset(str(preset_file))
     index = read_pku(preset.data)
     config, _ = resolve(preset, "set3", 0, index)
     return config, index, load_pixels(index)
+
+
+def identity(config):
+    return RunFolder(Path(), config)._identity()
 
 
 def changed(config, **values):
@@ -101,11 +109,12 @@ def changed(config, **values):
 
 def interrupt(monkeypatch, number, act):
     """Call `act` before a step of the run, once."""
-    monkeypatch.setattr(step, "_step", killed_run.counted(step._step, number, act))
+    step = killed_run.counted(training.train_step, number, act)
+    monkeypatch.setattr(training, "train_step", step)
 
 
 @pytest.mark.parametrize("sent, raised", [("INT", KeyboardInterrupt), ("TERM", SystemExit)])
-def test_a_signal_costs_the_epoch_in_hand_and_no_more(tiny, tmp_path, monkeypatch, sent, raised):
+def test_a_signal_costs_the_current_epoch_and_no_more(tiny, tmp_path, monkeypatch, sent, raised):
     config, index, pixels = tiny
     config = changed(config, epochs=4)
     whole = fit(config, index, pixels, tmp_path / "whole", progress="none")
@@ -118,8 +127,8 @@ def test_a_signal_costs_the_epoch_in_hand_and_no_more(tiny, tmp_path, monkeypatc
             fit(config, index, pixels, tmp_path / "run", progress="none")
     signal.signal(signal.SIGINT, inherited)
     assert signal.getsignal(signal.SIGTERM) is usual
-    content = read_checkpoint(tmp_path / "run", training._identity(config))
-    assert content["state"]["epoch"] == 2
+    content = read_checkpoint(tmp_path / "run", identity(config))
+    assert content["progress"]["epoch"] == 2
     run = fit(config, index, pixels, tmp_path / "run", progress="none")
     assert np.array_equal(run.codes["codes"], whole.codes["codes"])
     assert run.manifest["resumes"] == 1
@@ -128,7 +137,7 @@ def test_a_signal_costs_the_epoch_in_hand_and_no_more(tiny, tmp_path, monkeypatc
 def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(tiny, tmp_path, monkeypatch):
     config, index, pixels = tiny
     config = changed(config, epochs=4)
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr(results, "CHECKPOINT_SECONDS", -1)
     save, calls = torch.save, []
 
     def full(content, file):
@@ -142,15 +151,15 @@ def test_a_full_disk_stops_the_run_and_leaves_the_last_checkpoint(tiny, tmp_path
         patch.setattr(torch, "save", full)
         with pytest.raises(OSError, match="No space left on device"):
             fit(config, index, pixels, tmp_path / "run", progress="none")
-    assert not list((tmp_path / "run").glob(f"{runs.ASIDE}*"))
-    assert read_checkpoint(tmp_path / "run", training._identity(config))["state"]["epoch"] == 1
+    assert not list((tmp_path / "run").glob(f"{ASIDE}*"))
+    assert read_checkpoint(tmp_path / "run", identity(config))["progress"]["epoch"] == 1
     run = fit(config, index, pixels, tmp_path / "run", progress="none")
     assert run.manifest["resumes"] == 1
 
 
 def test_a_folder_that_cannot_be_written_is_named_before_training(tiny, tmp_path, monkeypatch):
     config, index, pixels = tiny
-    monkeypatch.setattr(training, "_build", lambda *_: pytest.fail("training began"))
+    monkeypatch.setattr(training, "start", lambda *_: pytest.fail("training began"))
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         fit(config, index, pixels, tmp_path / "file" / "run", progress="none")
@@ -180,7 +189,7 @@ def test_a_second_process_is_told_who_trains_the_run(processes, preset_file, tin
     finally:
         process.kill()
         process.join()
-    assert not fit(config, index, pixels, folder, progress="none").failed  # the claim died with it
+    assert not fit(config, index, pixels, folder, progress="none").failed  # the lock ended with it
 
 
 def hold(folder):
@@ -212,14 +221,14 @@ def test_a_checkpoint_reads_back_what_was_written(tmp_path):
 @pytest.mark.parametrize("name", IDENTITY)
 def test_a_checkpoint_of_something_else_is_refused_by_name(tmp_path, name):
     write_checkpoint(tmp_path, IDENTITY, {})
-    with pytest.raises(ValueError, match=rf"checkpoint\.pt is of another {name}$"):
+    with pytest.raises(ValueError, match=rf"checkpoint\.pt was written with another {name}$"):
         read_checkpoint(tmp_path, IDENTITY | {name: "other"})
 
 
 def test_a_checkpoint_of_another_format_is_refused_by_name(tmp_path, monkeypatch):
     write_checkpoint(tmp_path, IDENTITY, {})
-    monkeypatch.setattr(runs, "CHECKPOINT_FORMAT", 2)
-    with pytest.raises(ValueError, match=r"is of another format$"):
+    monkeypatch.setattr(checkpoint, "CHECKPOINT_FORMAT", 9)
+    with pytest.raises(ValueError, match=r"was written with another format$"):
         read_checkpoint(tmp_path, IDENTITY)
 
 
@@ -249,8 +258,8 @@ class Hostile:
 def hostile_files(where: str) -> dict[str, bytes]:
     Hostile.where = where
     archive, whole = io.BytesIO(), io.BytesIO()
-    torch.save({"format": 1, "identity": IDENTITY, "content": Hostile()}, archive)
-    torch.save({"format": 1, "identity": IDENTITY, "content": {"a": torch.ones(999)}}, whole)
+    torch.save({"format": 2, "identity": IDENTITY, "content": Hostile()}, archive)
+    torch.save({"format": 2, "identity": IDENTITY, "content": {"a": torch.ones(999)}}, whole)
     return {
         "empty": b"",
         "text": b"not an archive",
@@ -258,7 +267,7 @@ def hostile_files(where: str) -> dict[str, bytes]:
         "a pickle": pickle.dumps(Hostile()),
         "an archive with code": archive.getvalue(),
         "an archive of a list": _saved([1, 2]),
-        "an archive without content": _saved({"format": 1}),
+        "an archive without content": _saved({"format": 2}),
     }
 
 
@@ -272,22 +281,22 @@ def _saved(content) -> bytes:
 def test_a_damaged_or_hostile_checkpoint_is_refused_and_nothing_in_it_runs(tmp_path, kind):
     trap = tmp_path / "trap"
     (tmp_path / "checkpoint.pt").write_bytes(hostile_files(str(trap))[kind])
-    with pytest.raises(ValueError, match=r"checkpoint\.pt is no whole checkpoint \("):
+    with pytest.raises(ValueError, match=r"checkpoint\.pt is not a complete checkpoint \("):
         read_checkpoint(tmp_path, IDENTITY)
     assert not trap.exists()
 
 
-def test_a_refused_checkpoint_is_kept_said_and_not_used(tiny, tmp_path, capsys):
+def test_a_refused_checkpoint_is_kept_named_and_not_used(tiny, tmp_path, capsys):
     config, index, pixels = tiny
     whole = fit(config, index, pixels, tmp_path / "whole", progress="none")
     cases = {
-        "another configuration": (training._identity(changed(config, seed=1)), {}),
-        "another data": (training._identity(changed(config, data_sha256="0" * 64)), {}),
-        "'net'": (training._identity(config), {"state": {}}),
+        "another configuration": (identity(changed(config, seed=1)), {}),
+        "another data": (identity(changed(config, data_sha256="0" * 64)), {}),
+        "'net'": (identity(config), {"progress": {}}),
     }
-    for number, (reason, (identity, content)) in enumerate(cases.items()):
+    for number, (reason, (kept, content)) in enumerate(cases.items()):
         folder = tmp_path / str(number)
-        write_checkpoint(folder, identity, content)
+        write_checkpoint(folder, kept, content)
         run = fit(config, index, pixels, folder, progress="lines")
         said = capsys.readouterr().out
         assert reason in said and "refused-checkpoint.pt" in said

@@ -1,4 +1,4 @@
-"""The loop: same seed same numbers, what a batch is, what each option does, what is refused."""
+"""A run: equal seeds give equal numbers, each option acts, bad input is refused."""
 
 import json
 
@@ -7,28 +7,41 @@ import pandas as pd
 import pytest
 import torch
 from conftest import write_images
+from safetensors.torch import load_file
 
 from reid_lib import augment, losses, training
 from reid_lib.config import RunConfig, load_preset
 from reid_lib.dataset import load_pixels, read_pku, split_persons
-from reid_lib.engine.prepare import resolve, train_missing
+from reid_lib.engine import precision
+from reid_lib.engine.prepare import data_folder, resolve, train_missing
+from reid_lib.engine.results import score
 from reid_lib.engine.runs import FILES, read_run
 from reid_lib.metrics import evaluate_cameras, evaluate_distances, rerank
-from reid_lib.model import ReIDNet, load_weights
+from reid_lib.model import ReIDNet, encode, load_weights
 from reid_lib.study.tables import table1, table_texts
 from reid_lib.training import fit
 
 
-@pytest.fixture
-def tiny(preset_file):
+def opened(preset_file):
     preset = load_preset(str(preset_file))
     index = read_pku(preset.data)
     return preset, index, load_pixels(index)
 
 
+@pytest.fixture
+def tiny(preset_file, small):
+    return opened(preset_file)
+
+
+@pytest.fixture
+def tiny_resnet(preset_file):
+    """As `tiny`, with a real ResNet-18."""
+    return opened(preset_file)
+
+
 @pytest.fixture(scope="module")
 def usual():
-    """What the first test that needs it leaves for the others."""
+    """Filled by the first test that needs it, for the others."""
     return []
 
 
@@ -75,8 +88,8 @@ def test_only_training_persons_are_trained_on(tiny, tmp_path):
     assert run.manifest["persons"] == {"train": 3, "test": 3}
 
 
-def test_training_on_easy_persons_learns_them(tiny, tmp_path):
-    run = trained(tiny, tmp_path / "run", "set3", epochs=8)
+def test_training_on_easy_persons_learns_them(tiny_resnet, tmp_path):
+    run = trained(tiny_resnet, tmp_path / "run", "set3", epochs=8)
     assert run.history.loss.iloc[-1] < run.history.loss.iloc[0]
     assert run.metrics["train"]["both"]["mAP"] > 0.9
 
@@ -123,7 +136,7 @@ def test_the_history_holds_each_term_its_gradient_norm_and_the_code_norm(
     ],
     ids=str,
 )
-def test_each_open_choice_is_an_option_that_changes_the_run(tiny, tmp_path, usual, option):
+def test_each_open_choice_is_an_option_that_changes_the_run(tiny, tmp_path, usual, small, option):
     base = {"epochs": 2, "beta": 0.01, "gamma": 0.001}
     if not usual:  # one run for all options
         usual.append(trained(tiny, tmp_path / "usual", **base).codes["codes"])
@@ -138,26 +151,6 @@ def test_each_open_choice_of_the_triplet_loss_changes_the_run(tiny, tmp_path, op
     usual = trained(tiny, tmp_path / "usual", "htri")
     run = trained(tiny, tmp_path / "option", "htri", **option)
     assert not np.array_equal(run.codes["codes"], usual.codes["codes"])
-
-
-def test_random_batches_take_each_image_once_and_drop_the_incomplete_last():
-    labels = torch.arange(10).repeat_interleave(5)
-    config = RunConfig(row="r", setting="set1", batch_size=8)
-    batches = list(training._batches(config, labels, torch.Generator().manual_seed(0)))
-    assert [len(b) for b in batches] == [8] * 6
-    assert torch.cat(batches).unique().numel() == 48
-
-
-def test_pk_batches_hold_k_images_of_p_persons():
-    labels = torch.arange(37).repeat_interleave(16)
-    config = RunConfig(row="r", setting="htri")
-    batches = list(training._batches(config, labels, torch.Generator().manual_seed(0)))
-    assert len(batches) == 18
-    for batch in batches:
-        persons, counts = labels[batch].unique(return_counts=True)
-        assert (len(persons), counts.tolist()) == (8, [4] * 8)
-        assert batch.unique().numel() == 32
-    assert torch.cat(batches).unique().numel() == 18 * 32  # no image twice in an epoch
 
 
 def test_a_finished_run_is_returned_and_one_of_another_config_is_refused(tiny, tmp_path):
@@ -176,22 +169,22 @@ def from_step(step, function, replacement):
     return lambda *given: (function if next(calls, None) is not None else replacement)(*given)
 
 
-def test_a_loss_that_is_no_number_stops_the_run_with_epoch_term_and_last_good_numbers(
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_epoch_term_and_last_good_numbers(
     tiny, tmp_path, monkeypatch
 ):
     bad = from_step(8, losses.compact_loss, lambda codes, *_: codes.sum() * torch.nan)
-    monkeypatch.setattr(losses, "compact_loss", bad)
+    monkeypatch.setattr(training, "compact_loss", bad)
     run = trained(tiny, tmp_path / "run", epochs=5)
     assert run.failed.startswith("set3: l_cl is nan in epoch 2, step 3 of 6; the last good epoch: ")
     assert f"loss {run.history.loss[0]:.4g}" in run.failed
     assert run.history.epoch.tolist() == [1]
     assert run.manifest["failed"] == run.failed
     assert {path.name for path in run.folder.iterdir()} == {*FILES, ".lock"}
-    again = trained(tiny, tmp_path / "run", epochs=5)  # it would fail again: it is not tried again
+    again = trained(tiny, tmp_path / "run", epochs=5)  # it would fail again, so it is not repeated
     assert again.failed == run.failed
 
 
-def test_codes_that_run_away_stop_the_run(tiny, tmp_path):
+def test_codes_that_diverge_stop_the_run(tiny, tmp_path):
     run = trained(tiny, tmp_path / "run", gamma=10.0, lr=0.01, epochs=9, code_norm_limit=2)
     assert "code_norm is " in run.failed
     assert "more than 2 times its start of " in run.failed
@@ -199,9 +192,11 @@ def test_codes_that_run_away_stop_the_run(tiny, tmp_path):
     assert (run.history.code_norm < 2 * run.history.code_norm[0]).all()
 
 
-def test_a_failed_run_stops_neither_the_others_nor_the_table(preset_file, tmp_path, monkeypatch):
+def test_a_failed_run_stops_neither_the_others_nor_the_table(
+    preset_file, tmp_path, monkeypatch, small
+):
     nan = from_step(0, None, lambda codes, *_: codes.sum() * torch.nan)
-    monkeypatch.setattr(losses, "scatter_loss", nan)
+    monkeypatch.setattr(training, "scatter_loss", nan)
     preset = load_preset(str(preset_file))
     runs = train_missing(preset, tmp_path, tmp_path / "results", "none")
     assert [bool(run.failed) for run in runs] == [False, True]
@@ -212,7 +207,7 @@ def test_a_failed_run_stops_neither_the_others_nor_the_table(preset_file, tmp_pa
     assert text["html"].count("failed") == text["tex"].count("failed") == 5
 
 
-def test_a_reranked_column_is_there_only_where_it_is_asked_for(tiny, tmp_path):
+def test_a_reranked_column_exists_only_with_the_option(tiny, tmp_path):
     usual, run = (trained(tiny, tmp_path / str(on), rerank=on) for on in (False, True))
     assert "reranked" not in usual.metrics
     assert run.metrics["test"] == usual.metrics["test"]  # it changes nothing else
@@ -236,7 +231,7 @@ def test_precision_auto_is_tried_once_and_its_answer_kept(tiny, tmp_path, monkey
         results = tmp_path / fast
         seconds, codes = {fast: 1.0, other: 2.0}, {kind: torch.ones(1) for kind in (fast, other)}
         monkeypatch.setattr(
-            training, "_trial_step", lambda *given, s=seconds, c=codes: (s[given[2]], c[given[2]])
+            precision, "_trial_step", lambda *given, s=seconds, c=codes: (s[given[2]], c[given[2]])
         )
         assert resolve(preset, "set3", 0, index, results)[0].precision == fast
         seconds[fast] = 3.0
@@ -260,22 +255,23 @@ def test_pixels_above_the_budget_are_trained_on_from_the_disk(tiny, tmp_path, mo
     assert np.array_equal(run.codes["codes"], whole.codes["codes"])
 
 
-def test_codes_in_bf16_are_near_those_in_fp32_and_their_scores_too(tiny, tmp_path):
-    _, index, pixels = tiny
-    run = trained(tiny, tmp_path / "run", epochs=6)
-    net = ReIDNet("resnet18", persons=3)
-    load_weights(net, run.folder / "weights.safetensors")
-    net.train()
+def test_codes_in_bf16_are_near_those_in_fp32_and_their_scores_too(tiny_resnet, tmp_path):
+    _, index, pixels = tiny_resnet
+    run = trained(tiny_resnet, tmp_path / "run", epochs=6)
+    nets = [ReIDNet("resnet18", persons=3, precision=kind) for kind in ("fp32", "bf16")]
+    for net in nets:
+        load_weights(net, run.folder / "weights.safetensors")
+        net.train()
     rows = torch.arange(16, 80)  # four whole persons
     # Some processors compute bf16 wrongly for images as small as these.
     pixels = torch.nn.functional.interpolate(pixels, (128, 64))
-    exact, short = (training.encode(net, pixels, rows, kind) for kind in ("fp32", "bf16"))
-    assert net.training
-    plain = net.eval().backbone(augment.normalise(pixels[rows])).detach()
+    exact, short = (encode(net, pixels, rows) for net in nets)
+    assert all(net.training for net in nets)
+    plain = nets[0].eval().backbone(augment.normalise(pixels[rows])).detach()
     assert torch.allclose(exact, plain, rtol=1e-3, atol=1e-4)
     away = (short - exact).norm() / exact.norm()
     assert 1e-6 < away < 0.03
-    scores = [training.score(codes, index.iloc[16:80])["both"]["mAP"] for codes in (exact, short)]
+    scores = [score(codes, index.iloc[16:80])["both"]["mAP"] for codes in (exact, short)]
     assert scores[0] == pytest.approx(scores[1], abs=0.02)
 
 
@@ -286,13 +282,13 @@ def test_too_few_images_or_persons_for_a_batch_are_refused_before_training(tiny)
     with pytest.raises(ValueError, match="row set3: batch_size is 64, but the 3 training persons"):
         resolve(larger, "set3", 0, index)
     rows = tuple(row.model_copy(update={"batch_size": 16}) for row in preset.rows)
-    with pytest.raises(ValueError, match=r"row htri: a batch is 4 persons .* only 3 of 3"):
+    with pytest.raises(ValueError, match=r"row htri: a batch holds 4 persons .* only 3 of 3"):
         resolve(preset.model_copy(update={"rows": rows}), "htri", 0, index)
-    with pytest.raises(ValueError, match="only camera 1"):
+    with pytest.raises(ValueError, match="only camera 1; scores need two"):
         resolve(preset, "set3", 0, index[index.camid == 1])
 
 
-def test_imagenet_weights_are_asked_for_and_never_replaced_by_random_ones(tiny, tmp_path):
+def test_missing_imagenet_weights_are_an_error_and_never_replaced_by_random_ones(tiny, tmp_path):
     preset, index, _ = tiny
     rows = tuple(row.model_copy(update={"start": "imagenet"}) for row in preset.rows)
     wanting = preset.model_copy(update={"rows": rows, "weights": tmp_path / "none.pth"})
@@ -311,12 +307,19 @@ def test_a_start_from_a_file_begins_with_its_weights(tiny, tmp_path):
     config, weights = resolve(again, "set3", 0, index)
     assert config.weights_sha256
     run = fit(config, index, pixels, tmp_path / "second", weights, "none")
+    random = ReIDNet("resnet18", persons=3).state_dict()["backbone.0.weight"]
+    one, two = (
+        load_file(r.folder / "weights.safetensors")["backbone.0.weight"] for r in (first, run)
+    )
+    assert torch.allclose(one, two, atol=1e-6) and not torch.allclose(one, random, atol=1e-4)
     assert run.metrics["train"]["both"]["mAP"] == pytest.approx(
         first.metrics["train"]["both"]["mAP"], abs=0.1
     )
 
 
-def test_missing_runs_are_said_and_trained_and_then_left_alone(preset_file, tmp_path, capsys):
+def test_missing_runs_are_named_and_trained_and_then_left_alone(
+    preset_file, tmp_path, capsys, small
+):
     preset = load_preset(str(preset_file))
     runs = train_missing(preset, tmp_path, tmp_path / "results", "lines")
     assert [run.config.row for run in runs] == ["htri", "set3"]
@@ -327,10 +330,10 @@ def test_missing_runs_are_said_and_trained_and_then_left_alone(preset_file, tmp_
     assert capsys.readouterr().out == ""
 
 
-def test_a_run_of_other_values_is_not_reused_for_a_table(preset_file, tmp_path):
+def test_a_run_of_other_values_is_not_reused_for_a_table(preset_file, tmp_path, small):
     train_missing(load_preset(str(preset_file)), tmp_path, tmp_path / "results", "none")
     preset_file.write_text(preset_file.read_text().replace("epochs: 2", "epochs: 1"))
-    with pytest.raises(ValueError, match="made from another configuration"):
+    with pytest.raises(ValueError, match="has another configuration than preset tiny"):
         train_missing(load_preset(str(preset_file)), tmp_path, tmp_path / "results", "none")
 
 
@@ -346,11 +349,11 @@ def test_the_embedded_data_are_drawn_once(tmp_path, monkeypatch):
     monkeypatch.setattr(pedestrians, "write_dataset", draw)
     preset = load_preset("smoke")
     for _ in range(2):
-        folder = training.data_folder(preset, tmp_path)
+        folder = data_folder(preset, tmp_path)
     assert drawn == [(16, 0)]
     assert len(read_pku(folder)) == 256
     with pytest.raises(ValueError, match=r"preset pku needs the folder.*DATA"):
-        training.data_folder(load_preset("pku"), tmp_path)
+        data_folder(load_preset("pku"), tmp_path)
 
 
 def test_the_config_of_a_run_says_what_decided_it(tiny, tmp_path):

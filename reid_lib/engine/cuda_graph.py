@@ -32,11 +32,15 @@ def graphed(step: Callable) -> Callable:
         nonlocal replay
         if replay is None:
             replay = step
-            if given[0].device.type == "cuda" and config.centres != "all":  # that one encodes
+            if _can_record(config, given[0].device):
                 replay = _recorded(step, config, state, given) or step
         return replay(config, state, *given)
 
     return run
+
+
+def _can_record(config, device: torch.device) -> bool:
+    return device.type == "cuda" and config.centres != "all"  # that one encodes within a step
 
 
 def _recorded(step: Callable, config, state, given: tuple[Tensor, ...]) -> Callable | None:
@@ -45,7 +49,8 @@ def _recorded(step: Callable, config, state, given: tuple[Tensor, ...]) -> Calla
     before = [value.clone() for value in _tensors(state)]
     replayed = None
     try:
-        replay, values = _record(lambda: step(config, state, *places))
+        with torch.random.fork_rng():  # dropout in the backbone draws
+            replay, values = _record(lambda: step(config, state, *places))
 
         def replayed(config, state, *given: Tensor) -> dict[str, Tensor]:
             for place, value in zip(places, given, strict=True):
@@ -56,8 +61,10 @@ def _recorded(step: Callable, config, state, given: tuple[Tensor, ...]) -> Calla
         courses = []
         for run in (step, replayed):
             _reset(state, before)
-            courses.append([_numbers(run(config, state, *given)) for _ in range(CHECKED_STEPS)])
-        if not torch.allclose(*map(torch.stack, courses), rtol=TOLERANCE, equal_nan=True):
+            with torch.random.fork_rng():
+                steps = [_numbers(run(config, state, *given)) for _ in range(CHECKED_STEPS)]
+            courses.append(torch.stack(steps))
+        if not torch.allclose(*courses, rtol=TOLERANCE, equal_nan=True):
             replayed = None
             tqdm.write("the CUDA graph does not repeat the plain steps; using plain steps")
     except RuntimeError as error:

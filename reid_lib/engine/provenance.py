@@ -70,15 +70,11 @@ def notebook_files(notebook: Path) -> list[Path]:
     return module_files(*imported_modules("\n".join(lines)))
 
 
+@functools.cache
 def code_sha256() -> str:
     """SHA-256 of the code that decides a run's result, without comments and docstrings."""
-    return _code_sha256(*module_files("reid_lib.training"))
-
-
-@functools.cache
-def _code_sha256(*files: Path) -> str:
     digest = hashlib.sha256()
-    for file in files:
+    for file in module_files("reid_lib.training"):
         if file.suffix != ".py":
             digest.update(file.read_bytes())
             continue

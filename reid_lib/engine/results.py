@@ -59,10 +59,10 @@ class RunFolder:
             ]
             raise ValueError(
                 f"{self.path} holds a run of another configuration ({'; '.join(differ)}); "
-                "delete it or choose another NAME for the results"
+                "choose another NAME for the results, or RETRAIN=1 to train again beside it"
             )
         if run.manifest["code_sha256"] != code_sha256():
-            tqdm.write(f"{self.path}: trained by another version of the code; delete it to retrain")
+            tqdm.write(f"{self.path}: trained by another version of the code; kept as it is")
         return run
 
     def resume(self, state, progress: str) -> bool:

@@ -13,7 +13,7 @@ from scipy.spatial.distance import cdist
 
 from reid_lib.config import PRESETS, RunConfig
 from reid_lib.engine.files import write_json, write_text
-from reid_lib.engine.runs import Run, read_run
+from reid_lib.engine.runs import Run, find_runs, read_run
 from reid_lib.metrics import Protocol, viewpoint_grid
 
 COMMITTED = PRESETS.parent / "figures" / "pku74"  # records of the runs on real images
@@ -94,7 +94,7 @@ def collect_records(results: list[Path], out: Path) -> list[Path]:
     Raises:
         ValueError: there is no finished run.
     """
-    folders = sorted({m.parent for folder in results for m in folder.rglob("manifest.json")})
+    folders = sorted({path for folder in results for path in find_runs(folder)})
     if not folders:
         raise ValueError(f"no finished run under {', '.join(map(str, results))}")
     written = []

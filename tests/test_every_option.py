@@ -1,0 +1,202 @@
+"""Every option of a run's configuration does something: a new one without a test fails here."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import REPOSITORY
+
+from reid_lib import training
+from reid_lib.config import RunConfig, load_preset
+from reid_lib.dataset import load_pixels, read_pku
+from reid_lib.engine import results
+from reid_lib.engine.prepare import resolve, train_missing
+from reid_lib.model import ReIDNet
+from reid_lib.training import fit, prepare_data, start, train_epoch, train_step
+
+LARGE = {"beta": 0.1, "gamma": 0.01}  # so that each term of set3 matters on short codes
+BATCH = LARGE | {"centres": "batch", "persons_in_sums": "batch"}
+SET1 = {"setting": "set1", "beta": 0.0, "gamma": 0.0}
+HTRI = {"setting": "htri", "batches": "pk", "beta": 0.0, "gamma": 0.0}
+
+# option -> (what else is set, values that each give other codes)
+CHANGES = {
+    "setting": ({"beta": 0.0, "gamma": 0.0, "batches": "pk"}, ["set1", "htri", "xent_htri"]),
+    "neck": ({}, ["none", "batchnorm"]),
+    "validation": ({}, [False, True]),
+    "train_persons": ({}, [None, 4]),
+    "split": ({}, [0, 1]),
+    "seed": ({}, [0, 1]),
+    "epoch": ({}, ["images", "persons"]),
+    "batch_size": ({}, [8, 12]),
+    "lr": ({}, [2e-4, 1e-3]),
+    "schedule": ({"epochs": 3}, ["constant", "cosine", "step"]),
+    "weight_decay": ({}, [5e-4, 0.0]),
+    "beta": (LARGE, [0.1, 0.0]),
+    "gamma": (LARGE, [0.01, 0.0]),
+    "sr_reduction": (LARGE, ["mean", "sum"]),
+    "label_smoothing": ({}, [0.0, 0.2]),
+    "scatter": (LARGE, ["sum", "log", "unit"]),
+    "centres": (LARGE | {"persons_in_sums": "batch"}, ["memory", "batch", "all"]),
+    "centres_gradient": (BATCH, [False, True]),
+    "persons_in_sums": (LARGE, ["all", "batch"]),
+    "memory_start": (LARGE | {"persons_in_sums": "all"}, ["encoded", "empty"]),
+    "memory_update": (LARGE, ["before", "after", "epoch"]),
+    "margin": (HTRI, [0.0, 1.0]),
+    "triplet_distance": (HTRI, ["euclidean", "squared"]),
+    "triplet_normalise": (HTRI, [False, True]),
+    "batches": ({}, ["random", "pk"]),
+    "images_per_person": (SET1 | {"batches": "pk", "batch_size": 4}, [4, 2]),
+    "flip": ({"crop": "none"}, [True, False]),
+    "crop": ({"flip": False}, ["pad", "enlarge", "translate", "none"]),
+    "crop_pad": ({}, [5, 0]),
+    "crop_enlarge": ({"crop": "enlarge"}, [1.125, 1.25]),
+}
+
+# option -> the test that fails if it does nothing
+ELSEWHERE = {
+    "row": "test_resume::test_a_refused_checkpoint_is_kept_named_and_not_used",
+    "backbone": "test_model::test_codes_and_logits_have_the_papers_shapes",
+    "start": "test_training::test_a_start_from_a_file_begins_with_its_weights",
+    "epochs": "test_options::"
+    "test_the_step_schedule_divides_the_learning_rate_by_ten_after_half_of_the_epochs",
+    "precision": "test_training::test_codes_in_bf16_are_near_those_in_fp32_and_their_scores_too",
+    "rerank": "test_training::test_a_reranked_column_exists_only_with_the_option",
+    "score_every": "test_options::"
+    "test_every_tenth_epoch_is_scored_and_the_last_ten_of_these_are_averaged",
+    "score_last": "test_options::"
+    "test_every_tenth_epoch_is_scored_and_the_last_ten_of_these_are_averaged",
+    "cuda_graph": "test_cuda_graph::test_without_the_option_no_graph_is_recorded",
+    "code_norm_limit": "test_training::test_codes_that_diverge_stop_the_run",
+    "data_sha256": "test_resume::test_a_refused_checkpoint_is_kept_named_and_not_used",
+    "image_size": "test_every_option::test_images_are_trained_on_at_the_size_that_is_set",
+    "deterministic": "test_every_option::test_deterministic_kernels_are_used_where_they_are_set",
+    "weights_sha256": "test_every_option::test_a_run_from_other_weights_is_not_returned",
+}
+
+
+@pytest.fixture
+def tiny(preset_file):
+    preset = load_preset(str(preset_file))
+    index = read_pku(preset.data)
+    return preset, index, load_pixels(index)
+
+
+def changed(tiny, **values):
+    preset, index, _ = tiny
+    config, _ = resolve(preset, "set3", 0, index)
+    return RunConfig.model_validate({**config.model_dump(), **values})
+
+
+def test_every_option_has_a_test():
+    assert CHANGES.keys() | ELSEWHERE.keys() == RunConfig.model_fields.keys()
+    assert not CHANGES.keys() & ELSEWHERE.keys()
+    for place in ELSEWHERE.values():
+        module, name = place.split("::")
+        file = REPOSITORY / "tests" / f"{module}.py"
+        assert f"def {name}(" in file.read_text("utf-8"), place
+
+
+@pytest.mark.parametrize("option", CHANGES)
+def test_each_value_of_an_option_leads_to_other_weights(option, tiny, small):
+    base, values = CHANGES[option]
+    courses = []
+    for value in values:
+        config = changed(tiny, **{"lr": 0.01, **base, option: value})
+        data = prepare_data(config, *tiny[1:])
+        state = start(config, data)
+        for _ in range(2):
+            train_epoch(config, state, data)
+        courses.append(state.net.backbone[0].weight.detach())
+    for a, b in itertools.combinations(courses, 2):
+        assert not torch.allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_images_are_trained_on_at_the_size_that_is_set(preset_file, tmp_path, small, monkeypatch):
+    shapes = set()
+
+    def recorded(config, state, images, *given):
+        shapes.add(tuple(images.shape[2:]))
+        return train_step(config, state, images, *given)
+
+    monkeypatch.setattr(training, "train_step", recorded)
+    text = preset_file.read_text().replace("recipe: {", "recipe: {image_size: [20, 16], ")
+    preset_file.write_text(text)
+    train_missing(load_preset(str(preset_file)), tmp_path, tmp_path / "results", "none")
+    assert shapes == {(20, 16)}
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+def test_deterministic_kernels_are_used_where_they_are_set(
+    wanted, tiny, tmp_path, small, monkeypatch
+):
+    found = set()
+
+    def recorded(*given):
+        found.add(torch.are_deterministic_algorithms_enabled())
+        return train_step(*given)
+
+    monkeypatch.setattr(training, "train_step", recorded)
+    before = torch.are_deterministic_algorithms_enabled()
+    config = changed(tiny, deterministic=wanted)
+    fit(config, *tiny[1:], tmp_path / "run", progress="none")
+    assert found == {wanted or before}
+    assert torch.are_deterministic_algorithms_enabled() == before
+
+
+def test_a_run_from_other_weights_is_not_returned(tiny, tmp_path, small):
+    fit(changed(tiny), *tiny[1:], tmp_path / "run", progress="none")
+    other = changed(tiny, weights_sha256="1" * 64)
+    with pytest.raises(ValueError, match="weights_sha256 is '', wanted '1111"):
+        fit(other, *tiny[1:], tmp_path / "run", progress="none")
+
+
+def test_what_the_backbone_draws_at_random_resumes_too(tiny, tmp_path, small, monkeypatch):
+    config = changed(tiny, backbone="mobilenet_v2", epochs=4)  # with dropout
+    whole = fit(config, *tiny[1:], tmp_path / "whole", progress="none")
+    steps = iter(range(15))  # into the third epoch
+
+    def stopped(*given):
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        return train_step(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train_step", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config, *tiny[1:], tmp_path / "run", progress="none")
+    torch.rand(3)
+    run = fit(config, *tiny[1:], tmp_path / "run", progress="none")
+    assert run.manifest["resumes"] == 1
+    assert np.array_equal(run.codes["codes"], whole.codes["codes"])
+    lines = [r.history.drop(columns="seconds") for r in (run, whole)]
+    assert lines[0].equals(lines[1])
+
+
+def test_dropout_draws_from_the_seed_alone(tiny, tmp_path, small):
+    config = changed(tiny, backbone="mobilenet_v2")
+    runs = []
+    for name in "ab":
+        torch.rand(3)
+        runs.append(fit(config, *tiny[1:], tmp_path / name, progress="none"))
+    assert np.array_equal(*(run.codes["codes"] for run in runs))
+
+
+def test_epochs_are_scored_from_the_first_camera_to_the_second(monkeypatch):
+    index = pd.DataFrame({"pid": [1, 2, 3, 1, 2, 3], "camid": [1, 1, 1, 2, 2, 2]})
+    # From A to B each query finds its match first; from B to A only two of three do.
+    angles = torch.tensor([0.0, 1.0, 2.0, 0.1, 1.1, 1.2])
+    codes = torch.stack([angles.cos(), angles.sin()], 1)
+    both = results.score(codes, index)
+    assert both["A->B"] != both["B->A"]
+    monkeypatch.setattr(results, "encode", lambda net, pixels, rows: codes[rows])
+    rows = torch.arange(6)
+    data = training.Data(None, None, rows, None, None, index)
+    net = ReIDNet("squeezenet1_1", persons=2)
+    found = results.score_epoch(net, data)
+    for prefix, protocol in results.SCORED.items():
+        expected = results.score(codes, index, protocol)["A->B"]
+        for name, value in expected.items():
+            assert found[f"{prefix}_{name}"] == value
