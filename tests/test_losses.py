@@ -381,3 +381,11 @@ def test_an_anchor_without_a_second_image_is_left_out_of_the_mean():
     # Anchors 0 and 1: 0.3 + 1 - 0.5; anchor 2 forms no triplet.
     loss = batch_hard_triplet_loss(codes, torch.tensor([0, 0, 1]))
     assert loss.item() == pytest.approx(0.8)
+
+
+def test_the_triplet_loss_refuses_labels_of_another_length_or_type(case):
+    codes, labels, _ = case
+    with pytest.raises(ValueError, match=r"labels \(11,\)"):
+        batch_hard_triplet_loss(codes, labels[1:])
+    with pytest.raises(ValueError, match=r"labels are torch.float32"):
+        batch_hard_triplet_loss(codes, labels.float())
