@@ -10,7 +10,6 @@ from pytorch_metric_learning.miners import BatchHardMiner
 from pytorch_metric_learning.reducers import MeanReducer
 
 from reid_lib.losses import (
-    CentreMemory,
     batch_hard_triplet_loss,
     classification_loss,
     compact_loss,
@@ -252,28 +251,6 @@ def test_codes_far_from_the_origin_do_not_cancel(loss, slow):
     assert loss(codes, labels, centres).item() == pytest.approx(expected, rel=1e-4)
 
 
-# --- centres ---
-
-
-def test_person_centres_are_means_and_nan_without_an_image():
-    codes = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 5.0]])
-    centres = person_centres(codes, torch.tensor([0, 0, 2]), 3)
-    assert centres[0].tolist() == [2.0, 3.0]
-    assert centres[1].isnan().all()
-    assert centres[2].tolist() == [5.0, 5.0]
-
-
-def test_memory_holds_the_latest_code_of_each_image_without_its_gradient():
-    memory = CentreMemory(torch.tensor([0, 0, 1]), width=2)
-    assert memory.centres().isnan().all()
-    first = torch.tensor([[1.0, 1.0], [3.0, 3.0], [5.0, 5.0]], requires_grad=True)
-    memory.update(torch.arange(3), first)
-    assert memory.centres().tolist() == [[2.0, 2.0], [5.0, 5.0]]
-    memory.update(torch.tensor([1]), torch.tensor([[7.0, 7.0]]))
-    assert memory.centres().tolist() == [[4.0, 4.0], [5.0, 5.0]]
-    assert not memory.centres().requires_grad
-
-
 # --- bad input ---
 
 
@@ -312,14 +289,6 @@ def test_input_of_another_type_is_refused_with_the_way_out(case, change, words):
         person_centres(codes, labels, 4)
 
 
-@pytest.mark.parametrize("shape", [(3, 1), (1, 5), (5,), (3, 6)])
-def test_the_memory_refuses_codes_of_another_shape(shape):
-    memory = CentreMemory(torch.arange(4), 5)
-    with pytest.raises(ValueError, match=r"expected \(B, 5\) and \(B,\)"):
-        memory.update(torch.arange(3), torch.zeros(shape))
-    assert memory.codes.isnan().all()
-
-
 def test_bad_triplets_weights_and_options_are_refused_by_name(case):
     codes, labels, _ = case
     with pytest.raises(ValueError, match="one person"):
@@ -356,13 +325,6 @@ def test_a_person_without_a_centre_takes_part_in_no_sum(loss, unknown, case):
         gradients.append((value.detach(), given.grad))
     torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
     assert gradients[0][1].isfinite().all()
-
-
-def test_codes_that_are_not_known_are_left_out_of_their_persons_centre():
-    codes = torch.tensor([[1.0, 2.0], [math.nan, math.nan], [3.0, 4.0], [math.nan, math.nan]])
-    centres = person_centres(codes, torch.tensor([0, 0, 0, 1]), 2)
-    assert centres[0].tolist() == [2.0, 3.0]
-    assert centres[1].isnan().all()
 
 
 @pytest.mark.parametrize("loss", GEOMETRIC)
@@ -421,10 +383,9 @@ def test_an_anchor_without_a_second_image_is_left_out_of_the_mean():
     assert loss.item() == pytest.approx(0.8)
 
 
-def test_the_memory_takes_codes_of_another_type_but_only_one_per_image():
-    memory = CentreMemory(torch.arange(4), 5)
-    memory.update(torch.arange(2), torch.ones(2, 5, dtype=torch.float64))
-    assert memory.codes.dtype == torch.float32
-    assert memory.codes[:2].eq(1).all() and memory.codes[2:].isnan().all()
-    with pytest.raises(ValueError, match=r"images \(2, 1\); expected \(B, 5\) and \(B,\)"):
-        memory.update(torch.arange(2)[:, None], torch.ones(2, 1, 5))
+def test_the_triplet_loss_refuses_labels_of_another_length_or_type(case):
+    codes, labels, _ = case
+    with pytest.raises(ValueError, match=r"labels \(11,\)"):
+        batch_hard_triplet_loss(codes, labels[1:])
+    with pytest.raises(ValueError, match=r"labels are torch.float32"):
+        batch_hard_triplet_loss(codes, labels.float())
