@@ -4,8 +4,9 @@ import pandas as pd
 import pytest
 import torch
 
-from reid_lib.batches import batches, check_batches
+from reid_lib.batches import batches
 from reid_lib.config import RunConfig
+from reid_lib.dataset import check_batches
 
 
 def drawn(labels, seed=0, **values):
