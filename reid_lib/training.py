@@ -21,12 +21,7 @@ from reid_lib.config import TERMS, RunConfig
 from reid_lib.dataset import PIXEL_BUDGET, check_batches, split_persons
 from reid_lib.engine.cuda_graph import graphed
 from reid_lib.engine.locks import lock_run_folder
-from reid_lib.engine.process import (
-    deterministic_kernels,
-    disable_malloc_trim,
-    log,
-    sigterm_as_exit,
-)
+from reid_lib.engine.process import controlled_process, disable_malloc_trim, log
 from reid_lib.engine.results import RunFolder, check_history, log_epoch, score_epoch
 from reid_lib.engine.runs import Run, read_run
 from reid_lib.losses import (
@@ -190,12 +185,7 @@ def fit(
         return ended
     disable_malloc_trim()
     data = prepare_data(config, index, pixels)
-    with (
-        lock_run_folder(folder.path),
-        sigterm_as_exit(),
-        deterministic_kernels(config.deterministic),
-        torch.random.fork_rng(),  # what the backbone itself draws, such as dropout
-    ):
+    with lock_run_folder(folder.path), controlled_process(config.deterministic):
         state = start(config, data, weights)
         if not folder.resume(state, progress):  # a damaged checkpoint may be half restored
             state = start(config, data, weights)

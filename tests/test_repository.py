@@ -1,5 +1,6 @@
 """What the repository promises: pinned versions, clean notebooks, Markdown that is up to date."""
 
+import ast
 import itertools
 import json
 import re
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from conftest import REPOSITORY
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from reid_lib.engine.provenance import PACKAGE, module_files
+from reid_lib.engine.provenance import PACKAGE, imported_modules, module_files
 
 sys.path.insert(0, str(REPOSITORY / "site"))
 import readme
@@ -281,6 +283,36 @@ def test_every_marker_has_a_make_target(marker):
         rf"^test-{marker}: .*\n(\t.*\n)+", (REPOSITORY / "Makefile").read_text(), re.M
     )
     assert f"-m {marker}" in recipe[0]
+
+
+def modules():
+    """Every module of the package, by its path in it, parsed."""
+    package = REPOSITORY / "reid_lib"
+    return {p.relative_to(package): ast.parse(p.read_text()) for p in package.rglob("*.py")}
+
+
+def test_a_module_is_read_in_one_sitting_and_a_function_fits_on_a_screen():
+    for path, tree in modules().items():
+        lines = (REPOSITORY / "reid_lib" / path).read_text().count("\n")
+        assert lines <= 400, f"{path} has {lines} lines"
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                length = node.end_lineno - node.lineno + 1
+                assert length <= 60, f"{path}: {node.name} has {length} lines"
+
+
+def test_imports_between_modules_go_round_in_no_circle():
+    graph = {}
+    for path in modules():
+        name = ".".join(["reid_lib", *path.with_suffix("").parts]).removesuffix(".__init__")
+        source = (REPOSITORY / "reid_lib" / path).read_text()
+        graph[name] = set(imported_modules(source)) - {name}
+    known = {name: others & set(graph) for name, others in graph.items()}
+    for name, others in known.items():  # a package's __init__ gathers its own modules
+        known[name] = {o for o in others if not o.startswith(f"{name}.")}
+        if any(o.startswith(f"{name}.") for o in others):
+            known[name] -= {name}
+    list(TopologicalSorter(known).static_order())  # raises CycleError
 
 
 def test_no_module_is_a_drawer_for_everything():

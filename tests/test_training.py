@@ -236,8 +236,8 @@ def test_precision_auto_is_tried_once_and_its_answer_kept(tiny, tmp_path, monkey
         assert resolve(preset, "set3", 0, index, results)[0].precision == fast
         seconds[fast] = 3.0
         assert resolve(preset, "htri", 0, index, results)[0].precision == fast
-        kept = json.loads((results / "tiny" / "precision.json").read_text())
-        assert kept == {"resnet18, batches of 8 x 48 x 24": fast}
+        kept = json.loads((results / "tiny" / "configs" / "htri-split-0.json").read_text())
+        assert kept["precision"] == fast
     codes |= {"bf16": torch.full((1,), 1.5)}  # more than rounding
     seconds |= {"bf16": 1.0, "fp32": 2.0}
     assert resolve(preset, "set3", 0, index)[0].precision == "fp32"

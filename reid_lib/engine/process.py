@@ -57,3 +57,13 @@ def deterministic_kernels(wanted: bool) -> Iterator[None]:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
+
+
+@contextmanager
+def controlled_process(deterministic: bool) -> Iterator[None]:
+    """Train under the two rules above, and leave torch's global random state as it was.
+
+    The backbone draws from that state, for example in dropout.
+    """
+    with sigterm_as_exit(), deterministic_kernels(deterministic), torch.random.fork_rng():
+        yield
