@@ -104,11 +104,11 @@ def test_the_claims_table_has_four_rows_with_verdicts_and_what_could_overturn_th
     runs += several("htri", [0.1, 0.1, 0.1], backbone="resnet50", train=0.2)
     frame = frame_of(tmp_path, runs)
     lines = claims_text(frame).splitlines()
-    assert lines[0] == "| claim | verdict | what could overturn it |"
+    assert lines[0] == "| claim | verdict | contrasts | what could overturn it |"
     rows = [line for line in lines if re.match(r"\| \d: ", line)]
     assert [row[2] for row in rows] == list(CLAIMS)
     assert "**holds**" in rows[1] and "did not fit the training persons: resnet50 htri" in rows[1]
-    assert "| not measured |  |" in rows[3]
+    assert "| not measured |  |  |" in rows[3]
     assert "too small to find" in rows[0]
     assert claims_text(pd.DataFrame()) == ""
     assert claims_text(frame_of(tmp_path / "one", [a_run()])) == ""

@@ -291,12 +291,14 @@ def test_other_seeds_readings_weights_and_choices_are_not_in_the_planned_tests(t
     assert primary_family(frame_of(tmp_path / "ours", several("set2", [0.5, 0.6]))).empty
 
 
-def test_a_planned_contrast_without_runs_is_inconclusive_and_still_counts(tmp_path):
+def test_a_planned_contrast_has_no_verdict_before_all_its_splits_and_still_counts(tmp_path):
     rng = np.random.default_rng(0)
     runs = [r for s in ("set1", "set2") for r in likely(s, 0.5 + 0.01 * rng.normal(size=3))]
     family = primary_family(frame_of(tmp_path, runs))
     family = family[family.over == "all splits"].set_index(["contrast", "score"])
-    assert set(family.loc["set3 over htri", "new persons"]) == {"inconclusive"}
+    said = family["new persons"]
+    assert set(said.loc["set3 over htri"]) == {"not yet measured (0 of 10 splits)"}
+    assert set(said.loc["set2 over set1"]) == {"not yet measured (3 of 10 splits)"}
     row = family.loc["set2 over set1"].sort_values("p").iloc[0]
     assert row.holm == pytest.approx(min(1, 8 * row.p))
 

@@ -101,10 +101,10 @@ OVERTURN = {
 def claim_verdicts(frame: pd.DataFrame) -> pd.DataFrame:
     """One row per claim and network: its contrasts, and what they say together.
 
-    A claim holds where all its contrasts hold, does not hold where any of them does not hold, and
-    is inconclusive otherwise. Claim 2 is judged under the triplet loss alone, claim 3 by the gap of
-    the relative distance. The planned tests (`primary_family`) stand in place of the exploratory
-    ones of the same network.
+    A claim holds where all its contrasts hold, does not hold where any of them does not hold, is
+    not yet measured where a contrast lacks planned splits, and is inconclusive otherwise. Claim 2
+    is judged under the triplet loss alone, claim 3 by the gap of the relative distance. The planned
+    tests (`primary_family`) stand in place of the exploratory ones of the same network.
 
     Args:
         frame: as `read_records` returns it.
@@ -142,6 +142,8 @@ def _together(details: dict, estimand: str) -> str:
     said = {verdicts[estimand] for verdicts in details.values()}
     if "does not hold" in said:
         return "does not hold"
+    if any(word.startswith("not yet measured") for word in said):
+        return "not yet measured"
     return "holds" if said == {"holds"} else "inconclusive"
 
 
@@ -161,6 +163,7 @@ def claims_text(frame: pd.DataFrame) -> str:
                 overturn.append(f"{row['network']}: differences below {points}, too small to find")
         said = "<br>".join(map(_said, rows)) or "not measured"
         line = {"claim": f"{claim}: {words}", "verdict": said}
+        line |= {"contrasts": "<br>".join(filter(None, map(_inner, rows)))}
         lines.append(line | {"what could overturn it": "<br>".join(overturn)})
     note = "A verdict without persons is for these persons and for new ones. "
     note += f"{estimands_note(frame)} {EXPLORATORY}{notices(frame)}"
@@ -171,10 +174,15 @@ def claims_text(frame: pd.DataFrame) -> str:
 def _said(row: dict) -> str:
     kind = "planned tests" if row["primary"] else "exploratory"
     text = f"{row['network']} ({kind}, {splits_words(row['which'])}): **{_for(row)}**"
-    if len(row["details"]) > 1:
-        inner = "; ".join(f"{name}: {_for(said)}" for name, said in row["details"].items())
-        text += f" ({inner})"
     return text + _unfitted(row["unfitted"])
+
+
+def _inner(row: dict) -> str:
+    """The verdicts of a claim's contrasts; "" where there is one alone."""
+    if len(row["details"]) < 2:
+        return ""
+    inner = "; ".join(f"{name}: {_for(said)}" for name, said in row["details"].items())
+    return f"{row['network']}: {inner}"
 
 
 def _unfitted(runs: str) -> str:

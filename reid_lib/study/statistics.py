@@ -225,7 +225,8 @@ def primary_family(frame: pd.DataFrame) -> pd.DataFrame:
         columns of `difference` (NaN where a contrast has no run), unfitted, and for each estimand
         "holm" and "these_holm" (corrected p) and its verdict: `holds` if both scores rise and both
         corrected p-values are below 0.05, `does not hold` if both fall likewise, else
-        `inconclusive`. Empty where there is no such run.
+        `inconclusive`; `not yet measured` until the contrast has all planned splits. Empty where
+        there is no such run.
     """
     runs, families = planned(frame), []
     if runs.empty:
@@ -251,6 +252,9 @@ def primary_family(frame: pd.DataFrame) -> pd.DataFrame:
             two = sign.groupby(family.contrast).agg(["min", "max"])
             said = np.select([two["min"] > 0, two["max"] < 0], ["holds", "does not hold"], "")
             said = pd.Series(said, two.index).replace("", "inconclusive")
+            measured = family.groupby("contrast").splits.min()
+            few = measured.map(f"not yet measured ({{:.0f}} of {len(splits)} splits)".format)
+            said = said.where(measured >= len(splits), few)  # no verdict before all planned splits
             family[estimand] = family.contrast.map(said)
         families.append(family)
     return pd.concat(families, ignore_index=True) if families else pd.DataFrame()
