@@ -53,7 +53,9 @@ def clone(tmp_path):
 
 
 def environment(folder):
-    return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(folder)}
+    # Under `make test`, make's own variables would turn each inner make into a "make[1]".
+    kept = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+    return {**kept, "PATH": f"{BIN}:{os.environ['PATH']}", "PYTHONPATH": str(folder)}
 
 
 def started(folder, *words):
