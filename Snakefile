@@ -8,9 +8,8 @@ from snakemake.exceptions import WorkflowError
 
 from reid_lib.config import Embedded, load_preset
 from reid_lib.engine.locks import lock_folder
-from reid_lib.engine.plan import config_file, stamp_file
 from reid_lib.engine.provenance import notebook_files
-from reid_lib.engine.runs import run_folder
+from reid_lib.engine.runs import config_file, run_folder, stamp_file
 
 HERE = Path(workflow.basedir)
 GIVEN = {key: str(config.get(key, "")) for key in ("preset", "data", "weights", "splits", "name")}
@@ -27,7 +26,6 @@ RESULTS = f"results/{preset.name}"
 FIGURES = f"figures/{preset.name}"
 # Pictures of real people stay under results/.
 PIXELS = FIGURES if isinstance(preset.data, Embedded) else f"{RESULTS}/figures"
-RUNS = [(row.row, split) for row in preset.rows for split in preset.splits]
 CONFIG, STAMP = (str(file("results", preset, "{row}", "{split}")) for file in (config_file, stamp_file))
 MANIFEST = run_folder("results", preset, "{wildcards.row}", "{wildcards.split}") / "manifest.json"
 DRAWING = {  # notebook: the figures it draws without pixels, and those with
@@ -43,7 +41,7 @@ TABLES = {"04_table1": ["table1.csv", "table1.md", "table1.tex", "table1.html"],
 
 
 def of_runs(pattern):
-    return [pattern.format(row=row, split=split) for row, split in RUNS]
+    return [pattern.format(row=row, split=split) for row, split in preset.runs]
 
 
 def notebook(name):
@@ -106,7 +104,7 @@ rule train:
     benchmark:
         f"{RESULTS}/seconds/train-{{row}}-split-{{split}}.tsv"
     # Two trainings of one thread each are done sooner than one after the other with two threads.
-    threads: max(1, (workflow.cores or 1) // len(RUNS))
+    threads: max(1, (workflow.cores or 1) // len(preset.runs))
     resources:
         card=1 if shutil.which("nvidia-smi") else 0,
     shell:

@@ -62,20 +62,13 @@ def _resolve(arguments) -> None:
     from reid_lib.dataset import read_pku
     from reid_lib.engine.files import write_text
     from reid_lib.engine.locks import lock_folder
-    from reid_lib.engine.plan import config_file, drop_stale_stamp
-    from reid_lib.engine.prepare import check_ended_runs, complete_config, write_config
+    from reid_lib.engine.prepare import resolve_all
 
     with lock_folder(results / preset.name):
         begin = time.monotonic()
         folder = data_folder(preset, arguments.root / "data", progress=sys.stderr.isatty())
         print(check_data(preset, folder))
-        index = read_pku(folder)
-        runs = [(row.row, split) for row in preset.rows for split in preset.splits]
-        configs = [complete_config(preset, *run, index, results)[0] for run in runs]
-        changed = check_ended_runs(preset, configs, results, arguments.retrain)
-        for run, config in zip(runs, configs, strict=True):
-            write_config(config_file(results, preset, *run), config)
-            drop_stale_stamp(results, preset, *run)
+        changed = resolve_all(preset, read_pku(folder), results, arguments.retrain)
         seconds = results / preset.name / "seconds" / "data.tsv"
         if not seconds.is_file():  # later calls find the images drawn
             write_text(seconds, f"s\n{time.monotonic() - begin:.4f}\n")
@@ -107,8 +100,7 @@ def _train(arguments) -> int:
         config, weights = resolve(*run, index, results, arguments.config)
     folder = arguments.out or run_folder(results, *run)
     pixels = load_pixels(index, config.image_size)
-    runs = len(preset.rows) * len(preset.splits)
-    ended = fit(config, index, pixels, folder, weights, "lines", runs)
+    ended = fit(config, index, pixels, folder, weights, "lines", len(preset.runs))
     if ended.failed:
         print(ended.failed, file=sys.stderr)
         return 1

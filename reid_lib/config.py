@@ -228,6 +228,11 @@ class Preset(_Frozen):
                 raise ValueError(f"duplicate {what} {duplicates[0]!r}")
         return self
 
+    @property
+    def runs(self) -> list[tuple[str, int]]:
+        """The name of the row and the split of each run, in the order of the rows."""
+        return [(row.row, split) for row in self.rows for split in self.splits]
+
     def row(self, name: str) -> RunConfig:
         """The row called `name`; ValueError with the known names otherwise."""
         for row in self.rows:

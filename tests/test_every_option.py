@@ -149,7 +149,7 @@ def test_deterministic_kernels_are_used_where_they_are_set(
 def test_a_run_from_other_weights_is_not_returned(tiny, tmp_path, small):
     fit(changed(tiny), *tiny[1:], tmp_path / "run", progress="none")
     other = changed(tiny, weights_sha256="1" * 64)
-    with pytest.raises(ValueError, match="weights_sha256 is '', wanted '1111"):
+    with pytest.raises(ValueError, match="weights_sha256 is '', expected '1111"):
         fit(other, *tiny[1:], tmp_path / "run", progress="none")
 
 

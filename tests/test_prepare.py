@@ -7,8 +7,7 @@ from reid_lib.config import RunConfig, load_preset
 from reid_lib.dataset import read_pku
 from reid_lib.engine import precision, prepare
 from reid_lib.engine.files import write_json
-from reid_lib.engine.plan import config_file
-from reid_lib.engine.runs import find_runs, run_folder
+from reid_lib.engine.runs import config_file, find_runs, run_folder
 
 
 @pytest.fixture

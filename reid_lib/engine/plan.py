@@ -1,4 +1,4 @@
-"""What a preset's runs need and where they go; checked before any work and without torch."""
+"""What a preset's runs need; checked before any work and without torch."""
 
 import itertools
 import os
@@ -19,16 +19,6 @@ from reid_lib.dataset import (
 from reid_lib.engine.checks import Check, check
 from reid_lib.engine.locks import check_unlocked
 from reid_lib.engine.runs import run_folder
-
-
-def config_file(results: str | Path, preset: Preset, row: str, split: int) -> Path:
-    """The file of a run's complete configuration, written before it is trained."""
-    return Path(results) / preset.name / "configs" / f"{row}-split-{split}.json"
-
-
-def stamp_file(results: str | Path, preset: Preset, row: str, split: int) -> Path:
-    """A copy of an ended run's manifest: what Snakemake watches in place of the run folder."""
-    return Path(results) / preset.name / "stamps" / f"{row}-split-{split}.json"
 
 
 def data_folder(preset: Preset, root: str | Path, progress: bool = False) -> Path:
@@ -52,13 +42,8 @@ def data_folder(preset: Preset, root: str | Path, progress: bool = False) -> Pat
 
 
 def check_data(preset: Preset, folder: str | Path) -> Check:
-    """Refuse a folder of images that `reid check` refuses.
+    """Check a preset's folder of images; sizes may differ where every row resizes them.
 
-    Args:
-        preset: images of several sizes are an error unless every row resizes them.
-        folder: one flat folder of images.
-    Returns:
-        The check, without errors.
     Raises:
         ValueError: the folder is missing, holds no image, or has errors; the first are named.
     """
@@ -82,11 +67,12 @@ def open_data(preset: Preset, root: str | Path, progress: bool = False) -> pd.Da
     return read_pku(folder)
 
 
-def check_run(config: RunConfig, split: int, index: pd.DataFrame) -> None:
-    """Refuse data that are too small for a run.
+def check_run(config: RunConfig, split: int, index: pd.DataFrame, weights: Path | None) -> None:
+    """Refuse data that are too small for a run, and starting weights that do not exist.
 
     Raises:
-        ValueError: too few persons, cameras, or images for one batch.
+        ValueError: too few persons, cameras, or images for one batch; or the weights that were
+            looked for, as far as that shows without torch.
     """
     train, test = split_persons(index, split, config.validation, config.train_persons)
     check_batches(config, train)
@@ -94,23 +80,14 @@ def check_run(config: RunConfig, split: int, index: pd.DataFrame) -> None:
         raise ValueError(f"the data have only camera {index.camid.iloc[0]}; scores need two")
     if test.pid.nunique() < 2:
         raise ValueError(f"{test.pid.nunique()} test persons; expected at least two")
-
-
-def check_start(config: RunConfig, weights: Path | None) -> None:
-    """Refuse starting weights that do not exist, as far as that shows without torch.
-
-    Raises:
-        ValueError: it names the file or folder that was expected.
-    """
     if config.start == "file" and (weights is None or not weights.is_file()):
         raise ValueError(
             f"row {config.row} starts from a weights file, but WEIGHTS is {weights}; expected "
             "an existing file"
         )
-    if config.start == "imagenet" and weights is not None:
-        folder = weights if weights.is_dir() else None
-        if not (weights.is_file() or (folder and any(folder.glob(f"{config.backbone}[_-]*")))):
-            wanted = f"{folder}/{config.backbone}-*" if folder else weights
+    if config.start == "imagenet" and weights is not None and not weights.is_file():
+        wanted = weights / f"{config.backbone}-*" if weights.is_dir() else weights
+        if not any(weights.glob(f"{config.backbone}[_-]*")):
             raise ValueError(
                 f"no ImageNet weights for {config.backbone}: looked for {wanted}; download "
                 "torchvision's file and pass it or its folder as WEIGHTS"
@@ -120,9 +97,6 @@ def check_start(config: RunConfig, weights: Path | None) -> None:
 def check_plan(preset: Preset, results: str | Path) -> None:
     """Find what would stop a preset's runs, in a second and without torch.
 
-    Args:
-        preset: what to run.
-        results: the folder of run folders.
     Raises:
         ValueError: missing data or weights, or too few images for a run; named in one sentence.
         BlockingIOError: another process writes these results; it is named.
@@ -133,19 +107,6 @@ def check_plan(preset: Preset, results: str | Path) -> None:
     else:
         index, _ = scan(data_folder(preset, ""))
     check_unlocked(Path(results) / preset.name)
-    for row in preset.rows:
-        check_start(row, preset.weights)
-        for split in preset.splits:
-            check_run(row, split, index)
-            check_unlocked(run_folder(results, preset, row.row, split), "trained")
-
-
-def drop_stale_stamp(results: str | Path, preset: Preset, row: str, split: int) -> None:
-    """Delete a run's stamp unless it is a copy of the run's manifest, so that the run is looked at.
-
-    A stamp is stale where a run folder was removed, or trained again by hand.
-    """
-    stamp = stamp_file(results, preset, row, split)
-    manifest = run_folder(results, preset, row, split) / "manifest.json"
-    if stamp.is_file() and not (manifest.is_file() and manifest.read_bytes() == stamp.read_bytes()):
-        stamp.unlink()
+    for row, split in preset.runs:
+        check_run(preset.row(row), split, index, preset.weights)
+        check_unlocked(run_folder(results, preset, row, split), "trained")

@@ -20,7 +20,7 @@ from reid_lib.engine.checkpoint import (
 from reid_lib.engine.files import write_file, write_json, write_text
 from reid_lib.engine.process import log
 from reid_lib.engine.provenance import code_sha256, manifest
-from reid_lib.engine.runs import Run, read_run
+from reid_lib.engine.runs import Run, has_ended, read_run
 from reid_lib.metrics import Protocol, evaluate_cameras, evaluate_distances, rerank
 from reid_lib.model import ReIDNet, encode
 
@@ -49,18 +49,10 @@ class RunFolder:
         Raises:
             ValueError: the folder holds an ended run of another config.
         """
-        if not (self.path / "manifest.json").is_file():
+        if not has_ended(self.path):
             return None
         run = read_run(self.path)
-        if run.config != self.config:
-            ours, theirs = self.config.model_dump(), run.config.model_dump()
-            differ = [
-                f"{k} is {theirs[k]!r}, wanted {v!r}" for k, v in ours.items() if theirs[k] != v
-            ]
-            raise ValueError(
-                f"{self.path} holds a run of another configuration ({'; '.join(differ)}); "
-                "choose another NAME for the results, or RETRAIN=1 to train again beside it"
-            )
+        run.check_config(self.config)
         if run.manifest["code_sha256"] != code_sha256():
             tqdm.write(f"{self.path}: trained by another version of the code; kept as it is")
         return run
