@@ -88,16 +88,14 @@ def _train(arguments) -> int:
     results = arguments.root / "results"
 
     from reid_lib.dataset import load_pixels
-    from reid_lib.engine.prepare import complete_config, open_data, resolve
+    from reid_lib.engine.prepare import open_data, resolve
     from reid_lib.engine.runs import run_folder
     from reid_lib.training import fit
 
     index = open_data(preset, arguments.root / "data", progress=sys.stderr.isatty())
     run = preset, arguments.row, arguments.split
-    if arguments.out and not arguments.config:  # that folder is none of the preset's runs
-        config, weights = complete_config(*run, index, results)
-    else:
-        config, weights = resolve(*run, index, results, arguments.config)
+    keep = not arguments.out  # that folder is none of the preset's runs
+    config, weights = resolve(*run, index, results, arguments.config, keep)
     folder = arguments.out or run_folder(results, *run)
     pixels = load_pixels(index, config.image_size)
     ended = fit(config, index, pixels, folder, weights, "lines", len(preset.runs))

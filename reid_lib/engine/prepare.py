@@ -37,6 +37,7 @@ def resolve(
     index: pd.DataFrame,
     results: str | Path | None = None,
     file: str | Path = "",
+    keep: bool = True,
 ) -> tuple[RunConfig, Path | None]:
     """Complete a row's configuration: split, data, weights, precision; check all of it.
 
@@ -45,31 +46,16 @@ def resolve(
         row: its name.
         split: which split.
         index: the images.
-        results: the folder of run folders; the configuration is written there, so that a second
-            call cannot answer `precision: auto` otherwise.
+        results: the folder of run folders, where `precision: auto` is answered as it was before.
         file: the configuration as `reid resolve` wrote it; it is read and compared with the data
             and weights at hand, and nothing is written.
+        keep: write the configuration to `results`, so that a second call gives the same.
     Returns:
         The complete config, and the file of the starting weights (None for a random start).
     Raises:
         ValueError: weights that cannot be found, too few images for one batch, an unknown backbone,
             or `file` is of another row, other images or other weights.
     """
-    config, weights = complete_config(preset, row, split, index, results, file)
-    if results and not file:
-        _write_config(results, preset, config)
-    return config, weights
-
-
-def complete_config(
-    preset: Preset,
-    row: str,
-    split: int,
-    index: pd.DataFrame,
-    results: str | Path | None = None,
-    file: str | Path = "",
-) -> tuple[RunConfig, Path | None]:
-    """As `resolve`, and nothing is written."""
     config, weights = preset.row(row), None
     known = _read_config(Path(file)) if file else None
     if file and not (known and made_from(known, config, split)):
@@ -98,6 +84,8 @@ def complete_config(
             f"the images or the weights have changed since {file} was written; run `reid resolve` "
             "again"
         )
+    if results and keep and not file:
+        _write_config(results, preset, config)
     return config, weights
 
 
@@ -168,7 +156,7 @@ def resolve_all(
     Raises:
         ValueError: as `resolve`, or a run has ended with other values, images or weights.
     """
-    configs = [complete_config(preset, *run, index, results)[0] for run in preset.runs]
+    configs = [resolve(preset, *run, index, results, keep=False)[0] for run in preset.runs]
     other_code, moved = 0, 0
     for config in configs:
         folder = run_folder(results, preset, config.row, config.split)

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import platform
+import re
 import resource
 import subprocess
 from importlib.metadata import version
@@ -20,26 +21,23 @@ PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def module_files(*modules: str) -> list[Path]:
-    """List the files of some modules of `reid_lib` and of all that they import from it.
+    """List the files of some modules of `reid_lib` and of all that they import from it, sorted.
 
     Imports inside functions count too, and so do data files beside a module of a subpackage. The
     lists that decide what is trained or drawn again are derived from this, so that a moved file
     cannot be missed.
 
-    Args:
-        modules: dotted names, such as "reid_lib.training".
-    Returns:
-        Sorted paths.
     Example:
         >>> [path.name for path in module_files("reid_lib.losses")]
         ['__init__.py', 'centres.py', 'config.py', 'losses.py']
     """
     found, waiting = set(), ["reid_lib", *modules]
     while waiting:
-        file = _file(waiting.pop())
-        if file and file not in found:
-            found.add(file)
-            waiting += imported_modules(file.read_text("utf-8"))
+        path = PACKAGE.joinpath(*waiting.pop().split(".")[1:])  # of a module, function or class
+        for file in {path.with_suffix(".py"), path / "__init__.py"} - found:
+            if file.is_file():
+                found.add(file)
+                waiting += imported_modules(file.read_text("utf-8"))
     folders = {file.parent for file in found} - {PACKAGE}
     found |= {path for folder in folders for path in folder.iterdir() if path.suffix in DATA_FILES}
     return sorted(found)
@@ -60,14 +58,8 @@ def imported_modules(source: str) -> list[str]:
 def notebook_files(notebook: Path) -> list[Path]:
     """List the files of `reid_lib` that a notebook's code depends on, as `module_files` does."""
     cells = json.loads(notebook.read_text("utf-8"))["cells"]
-    lines = [
-        line
-        for cell in cells
-        if cell["cell_type"] == "code"
-        for line in "".join(cell["source"]).splitlines()
-        if not line.lstrip().startswith(("%", "!"))
-    ]
-    return module_files(*imported_modules("\n".join(lines)))
+    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    return module_files(*imported_modules(re.sub(r"^\s*[%!].*", "", code, flags=re.MULTILINE)))
 
 
 @functools.cache
@@ -91,11 +83,7 @@ def manifest(
 ) -> dict:
     """Describe a run's data, code, versions, device, time and memory.
 
-    Args:
-        config: of the run.
-        train, test: the two parts of the index.
-        images: how many images the index has.
-        progress: the run's seconds and how often it was resumed.
+    `train` and `test` are parts of an index of so many `images`; `progress` is `State.progress`.
     """
     import torch  # what only lists modules need not wait for it
 
@@ -127,10 +115,3 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return ""
     return done.stdout.strip()
-
-
-def _file(module: str) -> Path | None:
-    """The file of a module of `reid_lib`; None for a name that is a function or class."""
-    path = PACKAGE.joinpath(*module.split(".")[1:])
-    candidates = (path.with_suffix(".py"), path / "__init__.py")
-    return next((file for file in candidates if file.is_file()), None)
