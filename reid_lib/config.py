@@ -36,23 +36,14 @@ TERMS = {
 
 # Table 1 of the paper, in percent: 57 persons to train, 57 to test.
 PAPER_TABLE = {
-    "resnet50_htri": {
-        "rank-1": 55.3,
-        "rank-5": 78.3,
-        "rank-10": 86.0,
-        "rank-20": 93.2,
-        "mAP": 47.7,
-    },
-    "resnet18_htri": {
-        "rank-1": 66.9,
-        "rank-5": 85.5,
-        "rank-10": 93.6,
-        "rank-20": 97.8,
-        "mAP": 55.6,
-    },
-    "set1": {"rank-1": 67.3, "rank-5": 87.1, "rank-10": 94.1, "rank-20": 97.4, "mAP": 51.5},
-    "set2": {"rank-1": 70.2, "rank-5": 88.2, "rank-10": 92.8, "rank-20": 96.7, "mAP": 53.5},
-    "set3": {"rank-1": 71.5, "rank-5": 90.8, "rank-10": 95.6, "rank-20": 98.9, "mAP": 56.8},
+    row: dict(zip(("rank-1", "rank-5", "rank-10", "rank-20", "mAP"), scores, strict=True))
+    for row, *scores in (
+        ("resnet50_htri", 55.3, 78.3, 86.0, 93.2, 47.7),
+        ("resnet18_htri", 66.9, 85.5, 93.6, 97.8, 55.6),
+        ("set1", 67.3, 87.1, 94.1, 97.4, 51.5),
+        ("set2", 70.2, 88.2, 92.8, 96.7, 53.5),
+        ("set3", 71.5, 90.8, 95.6, 98.9, 56.8),
+    )
 }
 PAPER_PERSONS = 114
 
@@ -145,12 +136,11 @@ class RunConfig(_Frozen):
     @model_validator(mode="after")
     def _agree(self):
         terms = TERMS[self.setting]
-        if self.beta and "cl" not in terms:
-            raise ValueError(f"setting {self.setting} has no compact loss, but beta is {self.beta}")
-        if self.gamma and "sl" not in terms:
-            raise ValueError(
-                f"setting {self.setting} has no scatter loss, but gamma is {self.gamma}"
-            )
+        for name, term, loss in (("beta", "cl", "compact"), ("gamma", "sl", "scatter")):
+            if (value := getattr(self, name)) and term not in terms:
+                raise ValueError(
+                    f"setting {self.setting} has no {loss} loss, but {name} is {value}"
+                )
         if "tri" in terms and self.batches != "pk":
             raise ValueError(
                 "the triplet loss needs several images per person: batches must be 'pk'"
@@ -219,13 +209,10 @@ class Preset(_Frozen):
 
     @model_validator(mode="after")
     def _distinct(self):
-        for what, values in (
-            ("row", [r.row for r in self.rows]),
-            ("split", list(self.splits)),
-        ):
-            duplicates = sorted({v for v in values if values.count(v) > 1})
-            if duplicates:
-                raise ValueError(f"duplicate {what} {duplicates[0]!r}")
+        for what, values in (("row", [r.row for r in self.rows]), ("split", self.splits)):
+            for value in values:
+                if values.count(value) > 1:
+                    raise ValueError(f"duplicate {what} {value!r}")
         return self
 
     @property
@@ -235,11 +222,11 @@ class Preset(_Frozen):
 
     def row(self, name: str) -> RunConfig:
         """The row called `name`; ValueError with the known names otherwise."""
-        for row in self.rows:
-            if row.row == name:
-                return row
-        known = ", ".join(r.row for r in self.rows)
-        raise ValueError(f"preset {self.name} has no row {name!r}; its rows: {known}")
+        rows = {row.row: row for row in self.rows}
+        if name not in rows:
+            known = ", ".join(rows)
+            raise ValueError(f"preset {self.name} has no row {name!r}; its rows: {known}")
+        return rows[name]
 
 
 def load_preset(
@@ -278,10 +265,8 @@ def load_preset(
     if not isinstance(recipe, dict) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{path.name}: recipe must be a mapping and rows a list of mappings")
     content = {"name": name or path.stem, **content}
-    if data:
-        content["data"] = Path(data).expanduser().resolve()
-    if weights:
-        content["weights"] = Path(weights).expanduser().resolve()
+    given = {"data": data, "weights": weights}
+    content |= {key: Path(path).expanduser().resolve() for key, path in given.items() if path}
     if splits not in (None, ""):
         try:
             content["splits"] = tuple(int(split) for split in str(splits).split(","))

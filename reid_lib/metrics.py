@@ -163,16 +163,14 @@ def evaluate_cameras(
 
 
 def _mean_result(results: dict[str, Result], protocol: Protocol) -> Result:
-    mean = pd.DataFrame([r.scores() for r in results.values()]).mean()
-    parts = [
-        r.columns | {"direction": [name] * len(r.columns["pid"])} for name, r in results.items()
-    ]
+    every = list(results.values())
+    mean = pd.DataFrame([result.scores() for result in every]).mean()
+    columns = {name: np.concatenate([r.columns[name] for r in every]) for name in every[0].columns}
+    columns["direction"] = np.repeat(list(results), [len(r.columns["pid"]) for r in every])
     return Result(
         rank={k: float(mean[f"rank-{k}"]) for k in protocol.ranks},
-        mAP=float(mean["mAP"]),
-        mAP_market=float(mean["mAP_market"]),
-        mINP=float(mean["mINP"]),
-        columns={name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
+        **{name: float(mean[name]) for name in ("mAP", "mAP_market", "mINP")},
+        columns=columns,
         protocol=protocol,
     )
 
@@ -292,9 +290,8 @@ def rank_gallery(
     sq = sq_distances(q, g)[0].cpu().double().numpy()
     same = ids.g_pids == ids.q_pids[0]
     junk = is_any(ids.g_pids, protocol.junk_pids)
-    same_camera = ids.g_camids == ids.q_camids[0]
     if protocol.same_camera_junk:
-        junk |= same & same_camera
+        junk |= same & (ids.g_camids == ids.q_camids[0])
     # A new group of tied images starts where the gap to the one before exceeds the tolerance.
     codes = CentredCodes.of(q, g, ids, protocol)
     order = np.argsort(sq, kind="stable")

@@ -94,21 +94,21 @@ def find_weights(backbone: str, weights: Path | None) -> Path:
     Raises:
         ValueError: there is none; it says which file was wanted, where it looked, how to get it.
     """
-    entry = _imagenet_weights(backbone)
+    entries = torchvision.models.get_model_weights(backbone)
+    entry = next((e for e in entries if e.name == "IMAGENET1K_V1"), entries.DEFAULT)
     name = Path(entry.url).name
     if weights is not None:
         found = weights
         if weights.is_dir():
-            found = weights / name
-            others = sorted(weights.glob(f"{backbone}[_-]*"))
+            found, others = weights / name, list(weights.glob(f"{backbone}[_-]*"))
             if not found.is_file() and len(others) == 1:
                 found = others[0]
-        if found.is_file():
-            return found
-        raise ValueError(
-            f"no ImageNet weights for {backbone}: looked for {found}. "
-            f"Download {entry.url} and pass the file or its folder as WEIGHTS."
-        )
+        if not found.is_file():
+            raise ValueError(
+                f"no ImageNet weights for {backbone}: looked for {found}. "
+                f"Download {entry.url} and pass the file or its folder as WEIGHTS."
+            )
+        return found
     cache = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not cache.is_file():
         cache.parent.mkdir(parents=True, exist_ok=True)
@@ -233,8 +233,3 @@ def _output(net: nn.Module, backbone: str) -> torch.Size:
         ) from None
     net.train()
     return shape
-
-
-def _imagenet_weights(backbone: str):
-    entries = torchvision.models.get_model_weights(backbone)
-    return next((e for e in entries if e.name == "IMAGENET1K_V1"), entries.DEFAULT)

@@ -45,15 +45,12 @@ def bootstrap(
         raise ValueError(f"{people} person(s) with a score; an interval over persons needs 2.")
     times = np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), draws)
     directions = frame["direction"] if "direction" in frame else pd.Series(0, frame.index)
-    totals = np.zeros((draws, len(columns)))
-    for _, part in frame.groupby(directions):
-        by_person = part.groupby("pid")[columns]
-        index = np.unique(frame["pid"])
-        sums = by_person.sum().reindex(index, fill_value=0).to_numpy()
-        sizes = by_person.size().reindex(index, fill_value=0).to_numpy()
-        drawn = times @ sizes
+    totals, index = np.zeros((draws, len(columns))), np.unique(frame["pid"])
+    for _, part in frame.assign(size=1).groupby(directions):
+        sums = part.groupby("pid")[[*columns, "size"]].sum().reindex(index, fill_value=0)
+        drawn = times @ sums.to_numpy()
         with np.errstate(invalid="ignore"):
-            totals += times @ sums / drawn[:, None]
+            totals += drawn[:, :-1] / drawn[:, -1:]
     totals /= directions.nunique()
     low, high = np.nanquantile(totals, [(1 - level) / 2, (1 + level) / 2], axis=0)
     estimate = frame.groupby(directions)[columns].mean().mean()
