@@ -111,12 +111,10 @@ def _notebook(arguments) -> int:
 
     from reid_lib.engine.notebooks import run_notebook
 
-    parameters = {}
     for assignment in arguments.parameter:
-        name, sign, value = assignment.partition("=")
-        if not sign:
+        if "=" not in assignment:
             raise ValueError(f"parameter {assignment!r} is not of the form name=value")
-        parameters[name] = value
+    parameters = dict(assignment.split("=", 1) for assignment in arguments.parameter)
     try:
         run_notebook(arguments.notebook, arguments.executed, parameters)
     except PapermillExecutionError as error:  # its text is the cell's traceback
@@ -162,13 +160,8 @@ def _expect(arguments) -> None:
 
 
 def _preset(arguments):
-    return load_preset(
-        arguments.preset,
-        data=arguments.data,
-        weights=arguments.weights,
-        splits=arguments.splits,
-        name=arguments.name,
-    )
+    given = {name: getattr(arguments, name) for name in ("data", "weights", "splits", "name")}
+    return load_preset(arguments.preset, **given)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,6 +5,7 @@ depends on (junk, ties, unmatched queries, which AP) is a field of `Protocol`. T
 `reid_lib.scoring`.
 """
 
+import dataclasses
 from collections.abc import Iterator
 from itertools import permutations
 from string import ascii_uppercase
@@ -216,7 +217,7 @@ def viewpoint_grid(
     g_views = read_ids(g_orientations, len(g), "g_orientations")
     matched_pairs(ids, protocol)
     q, g = normalise(q, g, protocol)
-    protocol = Protocol(**{**vars(protocol), "ranks": (1,), "unmatched": "drop"})
+    protocol = dataclasses.replace(protocol, ranks=(1,), unmatched="drop")
     rows = []
     for g_view in np.unique(g_views):
         keep = np.flatnonzero(g_views == g_view)

@@ -106,14 +106,13 @@ def _known_precision(config: RunConfig, preset: Preset, results: str | Path | No
     """
     if results is None:
         return None
-    place = results, preset, config.row, config.split
-    for file in (run_folder(*place) / "config.json", config_file(*place)):
-        known = _read_config(file)
-        if known and known.model_copy(update={"precision": "auto"}) == config:
-            return known.precision
-    for row, split in preset.runs:
+    own = config.row, config.split
+    ended = _read_config(run_folder(results, preset, *own) / "config.json")
+    if ended and ended.model_copy(update={"precision": "auto"}) == config:
+        return ended.precision
+    shape = ("backbone", "batch_size", "image_size", "data_sha256")
+    for row, split in [own, *preset.runs]:
         known = _read_config(config_file(results, preset, row, split))
-        shape = ("backbone", "batch_size", "image_size", "data_sha256")
         same = known and all(getattr(known, name) == getattr(config, name) for name in shape)
         if same and preset.row(row).precision == "auto":
             return known.precision
