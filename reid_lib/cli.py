@@ -160,8 +160,13 @@ def _expect(arguments) -> None:
 
 
 def _preset(arguments):
-    given = {name: getattr(arguments, name) for name in ("data", "weights", "splits", "name")}
-    return load_preset(arguments.preset, **given)
+    return load_preset(
+        arguments.preset,
+        data=arguments.data,
+        weights=arguments.weights,
+        splits=arguments.splits,
+        name=arguments.name,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

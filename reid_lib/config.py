@@ -136,11 +136,12 @@ class RunConfig(_Frozen):
     @model_validator(mode="after")
     def _agree(self):
         terms = TERMS[self.setting]
-        for name, term, loss in (("beta", "cl", "compact"), ("gamma", "sl", "scatter")):
-            if (value := getattr(self, name)) and term not in terms:
-                raise ValueError(
-                    f"setting {self.setting} has no {loss} loss, but {name} is {value}"
-                )
+        if self.beta and "cl" not in terms:
+            raise ValueError(f"setting {self.setting} has no compact loss, but beta is {self.beta}")
+        if self.gamma and "sl" not in terms:
+            raise ValueError(
+                f"setting {self.setting} has no scatter loss, but gamma is {self.gamma}"
+            )
         if "tri" in terms and self.batches != "pk":
             raise ValueError(
                 "the triplet loss needs several images per person: batches must be 'pk'"
@@ -265,8 +266,10 @@ def load_preset(
     if not isinstance(recipe, dict) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{path.name}: recipe must be a mapping and rows a list of mappings")
     content = {"name": name or path.stem, **content}
-    given = {"data": data, "weights": weights}
-    content |= {key: Path(path).expanduser().resolve() for key, path in given.items() if path}
+    if data:
+        content["data"] = Path(data).expanduser().resolve()
+    if weights:
+        content["weights"] = Path(weights).expanduser().resolve()
     if splits not in (None, ""):
         try:
             content["splits"] = tuple(int(split) for split in str(splits).split(","))

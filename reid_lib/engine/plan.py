@@ -67,12 +67,11 @@ def open_data(preset: Preset, root: str | Path, progress: bool = False) -> pd.Da
     return read_pku(folder)
 
 
-def check_run(config: RunConfig, split: int, index: pd.DataFrame, weights: Path | None) -> None:
-    """Refuse data that are too small for a run, and starting weights that do not exist.
+def check_run(config: RunConfig, split: int, index: pd.DataFrame) -> None:
+    """Refuse data that are too small for a run.
 
     Raises:
-        ValueError: too few persons, cameras, or images for one batch; or the weights that were
-            looked for, as far as that shows without torch.
+        ValueError: too few persons, cameras, or images for one batch.
     """
     train, test = split_persons(index, split, config.validation, config.train_persons)
     check_batches(config, train)
@@ -80,14 +79,23 @@ def check_run(config: RunConfig, split: int, index: pd.DataFrame, weights: Path 
         raise ValueError(f"the data have only camera {index.camid.iloc[0]}; scores need two")
     if test.pid.nunique() < 2:
         raise ValueError(f"{test.pid.nunique()} test persons; expected at least two")
+
+
+def check_start(config: RunConfig, weights: Path | None) -> None:
+    """Refuse starting weights that do not exist, as far as that shows without torch.
+
+    Raises:
+        ValueError: it names the file or folder that was expected.
+    """
     if config.start == "file" and (weights is None or not weights.is_file()):
         raise ValueError(
             f"row {config.row} starts from a weights file, but WEIGHTS is {weights}; expected "
             "an existing file"
         )
-    if config.start == "imagenet" and weights is not None and not weights.is_file():
-        wanted = weights / f"{config.backbone}-*" if weights.is_dir() else weights
-        if not any(weights.glob(f"{config.backbone}[_-]*")):
+    if config.start == "imagenet" and weights is not None:
+        folder = weights if weights.is_dir() else None
+        if not (weights.is_file() or (folder and any(folder.glob(f"{config.backbone}[_-]*")))):
+            wanted = f"{folder}/{config.backbone}-*" if folder else weights
             raise ValueError(
                 f"no ImageNet weights for {config.backbone}: looked for {wanted}; download "
                 "torchvision's file and pass it or its folder as WEIGHTS"
@@ -108,5 +116,6 @@ def check_plan(preset: Preset, results: str | Path) -> None:
         index, _ = scan(data_folder(preset, ""))
     check_unlocked(Path(results) / preset.name)
     for row, split in preset.runs:
-        check_run(preset.row(row), split, index, preset.weights)
+        check_start(preset.row(row), preset.weights)
+        check_run(preset.row(row), split, index)
         check_unlocked(run_folder(results, preset, row, split), "trained")

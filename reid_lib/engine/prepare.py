@@ -10,7 +10,7 @@ from reid_lib.config import Preset, RunConfig
 from reid_lib.dataset import fingerprint, load_pixels
 from reid_lib.engine.files import sha256, write_json
 from reid_lib.engine.locks import lock_run_folder
-from reid_lib.engine.plan import check_run, data_folder, open_data
+from reid_lib.engine.plan import check_run, check_start, data_folder, open_data
 from reid_lib.engine.precision import resolve_precision
 from reid_lib.engine.process import log
 from reid_lib.engine.provenance import code_sha256
@@ -63,7 +63,8 @@ def resolve(
             f"{file} does not hold the configuration of {row} on split {split}; run `reid resolve` "
             "again"
         )
-    check_run(config, split, index, preset.weights)
+    check_run(config, split, index)
+    check_start(config, preset.weights)
     if config.start == "imagenet":
         weights = find_weights(config.backbone, preset.weights)
     elif config.start == "file":

@@ -21,12 +21,16 @@ PACKAGE = Path(__file__).resolve().parent.parent
 
 
 def module_files(*modules: str) -> list[Path]:
-    """List the files of some modules of `reid_lib` and of all that they import from it, sorted.
+    """List the files of some modules of `reid_lib` and of all that they import from it.
 
     Imports inside functions count too, and so do data files beside a module of a subpackage. The
     lists that decide what is trained or drawn again are derived from this, so that a moved file
     cannot be missed.
 
+    Args:
+        modules: dotted names, such as "reid_lib.training".
+    Returns:
+        Sorted paths.
     Example:
         >>> [path.name for path in module_files("reid_lib.losses")]
         ['__init__.py', 'centres.py', 'config.py', 'losses.py']

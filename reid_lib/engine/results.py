@@ -10,7 +10,6 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from reid_lib.config import RunConfig
-from reid_lib.dataset import file_names
 from reid_lib.engine.checkpoint import (
     CHECKPOINT,
     capture,
@@ -87,7 +86,8 @@ class RunFolder:
         state.progress["history"] = [*state.progress["history"], line]
         self._count_seconds(state)
         self.latest = capture(state)
-        self._write_history(state)
+        history = pd.DataFrame(state.progress["history"])
+        write_text(self.path / "history.csv", history.to_csv(index=False))
         old = time.monotonic() - self.saved > CHECKPOINT_SECONDS
         if old and line["epoch"] < self.config.epochs:
             self.save_latest()
@@ -101,15 +101,16 @@ class RunFolder:
     def finish(self, state, data) -> None:
         """Score the codes and write all results; the manifest comes last."""
         train_codes, codes = (
-            state.net.retrieval_codes(encode(state.net, data.pixels, rows)).cpu()
+            state.net.retrieval_codes(encode(state.net, data.pixels, rows))
             for rows in (data.train_rows, data.test_rows)
         )
         self._count_seconds(state)
-        ids = {f"{name}s": data.test[name].to_numpy() for name in ("pid", "camid", "orientation")}
-        arrays = {"codes": codes.numpy(), **ids, "names": np.array(file_names(data.test))}
+        test = data.test
         results = {
-            prefix: evaluate_cameras(codes, ids["pids"], ids["camids"], protocol)
-            for prefix, protocol in SCORED.items()
+            name: evaluate_cameras(
+                codes.cpu(), test.pid.to_numpy(), test.camid.to_numpy(), protocol
+            )
+            for name, protocol in SCORED.items()
         }
         history = pd.DataFrame(state.progress["history"])
         scores = {
@@ -122,31 +123,39 @@ class RunFolder:
         }
         metrics = {"protocol": str(RAW), **scores["test"], "unit": scores["unit"]}
         if self.config.rerank:
-            metrics["reranked"] = score_reranked(codes, data.test)
+            metrics["reranked"] = score_reranked(codes, test)
 
+        names = np.array([Path(path).name for path in test.path])
         weights = {k: v.detach().cpu().contiguous() for k, v in state.net.state_dict().items()}
+        arrays = {
+            "codes": codes.cpu().numpy(),
+            "pids": test.pid.to_numpy(),
+            "camids": test.camid.to_numpy(),
+            "orientations": test.orientation.to_numpy(),
+            "names": names,
+        }
+        write_json(self.path / "config.json", self.config.model_dump(mode="json"))
         write_file(self.path / "weights.safetensors", lambda aside: save_file(weights, aside))
         write_file(self.path / "codes.npz", lambda aside: np.savez_compressed(aside, **arrays))
-        queries = _queries(results, arrays["names"], ids["camids"])
+        queries = _queries(results, names, arrays["camids"])
         write_text(self.path / "queries.csv", queries.to_csv(index=False))
-        self._end(state, data, metrics)
+        write_json(self.path / "metrics.json", metrics)
+        self._end(state, data)
 
     def fail(self, state, data, reason: str) -> None:
         """Write the folder of a run that was stopped: no scores and no codes, but the reason."""
         self._count_seconds(state)
-        self._end(state, data, {"protocol": str(RAW), "failed": reason}, failed=reason)
-
-    def _end(self, state, data, metrics: dict, **more) -> None:
         write_json(self.path / "config.json", self.config.model_dump(mode="json"))
-        self._write_history(state)
-        write_json(self.path / "metrics.json", metrics)
-        content = manifest(self.config, data.train, data.test, len(data.pixels), state.progress)
-        write_json(self.path / "manifest.json", content | more)
-        (self.path / CHECKPOINT).unlink(missing_ok=True)
-
-    def _write_history(self, state) -> None:
         history = pd.DataFrame(state.progress["history"])
         write_text(self.path / "history.csv", history.to_csv(index=False))
+        write_json(self.path / "metrics.json", {"protocol": str(RAW), "failed": reason})
+        self._end(state, data, failed=reason)
+
+    def _end(self, state, data, **more) -> None:
+        count = len(data.pixels)
+        content = manifest(self.config, data.train, data.test, count, state.progress)
+        write_json(self.path / "manifest.json", content | more)
+        (self.path / CHECKPOINT).unlink(missing_ok=True)
 
     def _count_seconds(self, state) -> None:
         state.progress["seconds"] = self.seconds_before + time.monotonic() - self.began
@@ -179,12 +188,12 @@ def score_epoch(net: ReIDNet, data) -> dict[str, float]:
 
 def score_reranked(codes: Tensor, index: pd.DataFrame) -> dict[str, dict[str, float]]:
     """As `score`, of galleries re-ranked by k-reciprocal neighbours."""
-    pids, camids = index.pid.to_numpy(), index.camid.to_numpy()
+    camids = index.camid.to_numpy()
     first, second = (np.flatnonzero(camids == camera) for camera in np.unique(camids)[:2])
     results = {}
     for direction, q, g in (("A->B", first, second), ("B->A", second, first)):
-        distances = rerank(codes[q], codes[g])
-        ids = pids[q], pids[g], camids[q], camids[g]
+        distances = rerank(codes.cpu()[q], codes.cpu()[g])
+        ids = [index[name].to_numpy()[side] for name in ("pid", "camid") for side in (q, g)]
         results[direction] = evaluate_distances(distances, *ids).scores()
     return results | {"both": pd.DataFrame(results.values()).mean().to_dict()}
 

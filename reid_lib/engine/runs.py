@@ -100,17 +100,19 @@ class Run:
         Raises:
             ValueError: no such camera, or one camera on both sides.
         """
-        camids = self.codes["camids"]
-        cameras = dict(zip(ascii_uppercase, np.unique(camids), strict=False))
+        camids = np.unique(self.codes["camids"])
+        letters = dict(zip(ascii_uppercase, camids.tolist(), strict=False))
         sides = direction.split("->")
-        if len(sides) != 2 or sides[0] == sides[1] or not cameras.keys() >= set(sides):
+        if len(sides) != 2 or sides[0] == sides[1] or not set(sides) <= set(letters):
             raise ValueError(
                 f"direction is {direction!r}; expected two different cameras of "
-                f"{', '.join(cameras)}, such as 'A->B'"
+                f"{', '.join(letters)}, such as 'A->B'"
             )
-        rows = [np.flatnonzero(camids == cameras[letter]) for letter in sides]
-        parts = [{name: array[r] for name, array in self.codes.items()} for r in rows]
-        return tuple(part | {"rows": r} for part, r in zip(parts, rows, strict=True))
+        parts = []
+        for letter in sides:
+            rows = np.flatnonzero(self.codes["camids"] == letters[letter])
+            parts.append({name: array[rows] for name, array in self.codes.items()} | {"rows": rows})
+        return tuple(parts)
 
     def scored_arrays(self, direction: str = "A->B", orientations: bool = False) -> list:
         """The arguments of `metrics.evaluate`, or of `metrics.viewpoint_grid` with orientations.
@@ -122,8 +124,7 @@ class Run:
             q_codes, g_codes, q_pids, g_pids, q_camids, g_camids[, q_orientations, g_orientations].
         """
         names = ("codes", "pids", "camids", "orientations")[: 4 if orientations else 3]
-        sides = self.query_gallery(direction)
-        return [side[name] for name in names for side in sides]
+        return [side[name] for name in names for side in self.query_gallery(direction)]
 
     def check_config(self, wanted: RunConfig) -> None:
         """Refuse a run of another configuration; the ValueError names each value that differs."""
