@@ -116,10 +116,12 @@ def test_expected_scores_need_a_known_preset_and_finished_runs(tmp_path, capsys)
 
 
 def test_train_leaves_a_run_folder_and_prints_its_scores(preset_file, tmp_path, capsys):
-    out = tmp_path / "run"
-    assert main(["train", str(preset_file), "--row", "set3", "--out", str(out)]) == 0
+    out, root = tmp_path / "run", tmp_path / "root"
+    arguments = ["train", str(preset_file), "--row", "set3", "--root", str(root)]
+    assert main([*arguments, "--out", str(out)]) == 0
     assert "epoch   1/2" in capsys.readouterr().out
     assert (out / "manifest.json").is_file()
+    assert not root.exists()  # that folder is none of the preset's runs
 
 
 def test_resolve_checks_everything_and_writes_one_complete_config_per_run(preset_file, tmp_path):
@@ -144,6 +146,14 @@ def test_resolve_leaves_a_config_alone_unless_its_content_changes(preset_file, t
     assert main([*arguments, "--splits", "0,1"]) == 0
     assert files["htri-split-0.json"].stat().st_mtime == 1
     assert files["set3-split-0.json"].stat().st_mtime > 1
+
+
+def test_resolve_writes_no_config_before_every_run_was_checked(preset_file, tmp_path, capsys):
+    text = preset_file.read_text()
+    preset_file.write_text(text.replace("setting: set3}", "setting: set3, backbone: nosuch}"))
+    assert main(["resolve", str(preset_file), "--root", str(tmp_path)]) == 2
+    assert "no classification model 'nosuch'" in capsys.readouterr().err
+    assert not list((tmp_path / "results").rglob("*.json"))
 
 
 def test_resolve_check_writes_nothing(preset_file, tmp_path):
