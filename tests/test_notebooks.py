@@ -14,7 +14,7 @@ from reid_lib.engine.opening import open_study
 from reid_lib.engine.runs import read_run, run_folder
 from reid_lib.losses import compact_loss, total_loss
 from reid_lib.plots import method
-from reid_lib.plots.cases import ranked_case
+from reid_lib.plots.pictures import ranked_case
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("0[1-7]_*.ipynb"))
 LONGEST = 15  # lines of a cell
