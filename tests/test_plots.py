@@ -540,7 +540,7 @@ def test_each_reading_of_set_3_stands_at_its_share_with_its_interval():
         (lambda: plots.framework(of.a_case(k=0), [1.0]), "empty"),
         (lambda: plots.losses_in_the_plane([]), "empty"),
         (lambda: plots.losses_in_the_plane([of.plane_panels()[0] | {"after": [[0, 0]]}]), "after"),
-        (lambda: plots.losses_in_the_plane([of.plane_panels()[0] | {"radii": [1]}]), "radii"),
+        (lambda: plots.losses_in_the_plane([of.plane_panels()[1] | {"radii": [1]}]), "radii"),
         (lambda: plots.training_curves({}), "empty"),
         (lambda: plots.training_curves({"a": pd.DataFrame({"epoch": [1]})}), "loss"),
         (lambda: plots.tsne_panels([of.tsne_panel() | {"pids": [1]}]), r"pids is int64 \(1,"),
