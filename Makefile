@@ -31,13 +31,20 @@ help:
 ## make setup      create .venv from requirements.lock (every other target does this first)
 setup: .venv/requirements.lock
 
+# In a checkout, git leaves the notebooks' outputs out (.gitattributes), unless a filter is set.
+	@if test -e .git && command -v git >/dev/null && ! git config filter.nbstripout.clean >/dev/null \
+	    && git config filter.nbstripout.clean '$(VENV)/nbstripout --keep-id'; then \
+	  echo "git leaves notebooks' outputs out of this clone; not to: git config filter.nbstripout.clean cat"; \
+	fi
+
 # uv comes from the lock too: its lines are cut out for pip, and uv installs the rest.
 # The stamp is a copy of the lock, written last, so that a broken install is done again.
 .venv/requirements.lock: requirements.lock
 	@if ! cmp -s requirements.lock $@; then \
 	  rm -f $@; \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version)'; \
-	  test -x $(VENV)/python || $(PYTHON) -m venv .venv; \
+	  test -x $(VENV)/python || { echo 'environment: creating .venv'; $(PYTHON) -m venv .venv; }; \
+	  echo "packages: installing $$(grep -c '^[^ #]' requirements.lock) from requirements.lock"; \
 	  awk '/^[^ #]/ {uv = /^uv==/} uv' requirements.lock > .venv/uv.lock; \
 	  $(VENV)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock; \
 	  $(VENV)/uv pip sync --quiet --python $(VENV)/python --require-hashes --compile-bytecode requirements.lock; \

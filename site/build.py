@@ -54,7 +54,9 @@ def build(preset: str, root: Path, out: Path) -> None:
         )
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "source"
+        print(f"laying out the notebooks and figures of {study.name}", flush=True)
         stage(study, root.resolve(), source)
+        print("building the page with Sphinx", flush=True)
         page = Path(folder) / "build" / "page"  # myst-nb writes beside it
         status = build_main(
             ["-q", "-W", "--keep-going", "-d", f"{folder}/doctrees", str(source), str(page)]

@@ -1,6 +1,7 @@
 """The explorer's data, its HTML and its menus; the template escapes all text from files."""
 
 import base64
+import contextlib
 import functools
 import html
 import io
@@ -36,14 +37,11 @@ def finished_runs(results: str | Path, rows: list[str] = ()) -> dict[str, list[R
     """
     found = {}
     for manifest in Path(results).glob("*/*/split-*/manifest.json"):
-        try:
+        with contextlib.suppress(ValueError):  # half copied, or written by another version
             run = read_run(manifest.parent)
-            row, split = run.config.row, run.config.split
-        except ValueError:  # half copied, or written by another version
-            continue
-        if not run.failed:
-            place = [*rows, row].index(row), row, split
-            found.setdefault(manifest.parents[2].name, {})[place] = run
+            place = [*rows, run.config.row].index(run.config.row), run.config.row, run.config.split
+            if not run.failed:
+                found.setdefault(manifest.parents[2].name, {})[place] = run
     return {preset: [run for _, run in sorted(found[preset].items())] for preset in sorted(found)}
 
 
@@ -60,7 +58,7 @@ def nearest(run: Run, name: str, k: int = 10) -> pd.DataFrame:
     Raises:
         ValueError: the run has no image of that name.
     """
-    part = {key: run.codes[key] for key in ("codes", "pids", "camids", "orientations", "names")}
+    part = run.codes
     if name not in part["names"]:
         raise ValueError(f"{run.folder} has no test image {name!r}")
     query = np.flatnonzero(part["names"] == name)[0]
@@ -81,14 +79,10 @@ def ranking_html(
 ) -> str:
     """A query and its nearest gallery images, once for each row of the table, as HTML.
 
-    A correct image has a red frame and a tick, a wrong one a thin grey frame and a cross, junk a
-    dashed frame and the word.
-
     Args:
         query: with name, pid and orientation.
         galleries: title -> as `nearest` returns it.
-        picture: a file name to an address such as `data:image/png;base64,...`, or an empty text to
-            show the name instead.
+        picture: a file name to an address such as `data:...`; if empty, the name is shown.
     Returns:
         One <div>; all text in it is escaped.
     """
@@ -131,8 +125,7 @@ def controls(study: Preset, root: str | Path = "..") -> ipywidgets.VBox:
     runs = {study.name: runs[study.name], **runs}
     files, queries_of, busy = _files(study, Path(root)), functools.cache(_queries), []
     menus = {name: ipywidgets.Dropdown(description=name) for name in MENUS}
-    menus["query"].layout.width = "36em"
-    view = ipywidgets.HTML()
+    menus["query"].layout.width, view = "36em", ipywidgets.HTML()
 
     def changed(change=None) -> None:
         if busy:  # a menu that `_choose` filled, not a choice of the reader's
@@ -149,10 +142,7 @@ def controls(study: Preset, root: str | Path = "..") -> ipywidgets.VBox:
                 title += f"first match at rank {query['first_match']:.0f}"
                 galleries[title] = nearest(run, name)
             paths = files.get(shown[0].config.data_sha256, {})
-            address = {
-                name: functools.partial(picture_address, path) for name, path in paths.items()
-            }
-            view.value = ranking_html(query, galleries, lambda name: address.get(name, str)())
+            view.value = ranking_html(query, galleries, lambda n: picture_address(paths.get(n, "")))
         except Exception as error:  # otherwise only the kernel's log would show it
             view.value = f"<p>{html.escape(f'{type(error).__name__}: {error}')}</p>"
         finally:
@@ -173,33 +163,28 @@ def _choose(menus: Mapping, runs: Mapping, queries_of: Callable) -> tuple[str, l
     row = _offer(menus["row"], rows, rows[-1])
     of_row = {run.config.split: run for run in of_preset if run.config.row == row}
     run = of_row[_offer(menus["split"], list(of_row))]
-    same = (run.config.split, run.config.data_sha256)
     others = {
         other.config.row: other
         for other in of_preset
-        if (other.config.split, other.config.data_sha256) == same and other is not run
+        if other.config.split == run.config.split
+        and other.config.data_sha256 == run.config.data_sha256
+        and other is not run
     }
     beside = others.get(_offer(menus["beside"], [*others, "none"]))
     queries = queries_of(run)
     turns = [("all", 0), *((str(turn), turn) for turn in sorted(set(queries.orientation)))]
     turn = _offer(menus["orientation"], turns)
-    words = [
-        (
-            f"{q.name}   AP {100 * q.AP:.1f} %   (person {q.pid}, orientation {q.orientation})",
-            q.name,
-        )
-        for q in queries.itertuples()
-        if turn in (0, q.orientation)
-    ]
-    return _offer(menus["query"], words), [run] if beside is None else [run, beside]
+    words = "{0.name}   AP {1:.1f} %   (person {0.pid}, orientation {0.orientation})"
+    offered = [q for q in queries.itertuples() if turn in (0, q.orientation)]
+    name = _offer(menus["query"], [(words.format(q, 100 * q.AP), q.name) for q in offered])
+    return name, [run] if beside is None else [run, beside]
 
 
 def _offer(menu: ipywidgets.Dropdown, options: list, default=None):
     """Let a menu offer these; keep its choice if it is among them, else `default` or the first."""
     values = [option[1] if isinstance(option, tuple) else option for option in options]
-    chosen = menu.value
-    if chosen not in values:
-        chosen = values[0] if default is None else default
+    fallback = values[0] if default is None else default
+    chosen = menu.value if menu.value in values else fallback
     if menu.options != tuple(options):
         menu.options = options
     menu.value = chosen
@@ -221,12 +206,10 @@ def _queries(run: Run) -> pd.DataFrame:
 
 def _files(study: Preset, root: Path) -> dict[str, dict[str, str]]:
     """Fingerprint of a data set -> file name -> path, for each known folder of images."""
-    folders = [folder for folder in (root / "data").glob("embedded-*") if folder.is_dir()]
+    folders = [*(root / "data").glob("embedded-*"), *[study.data] * isinstance(study.data, Path)]
     found = {}
-    for folder in [*folders, study.data] if isinstance(study.data, Path) else folders:
-        try:
+    for folder in filter(Path.is_dir, folders):
+        with contextlib.suppress(OSError, ValueError):  # no complete data set, so no run used it
             index = read_pku(folder)
             found[fingerprint(index)] = {Path(path).name: path for path in index.path}
-        except (OSError, ValueError):  # no complete data set, so no run used it
-            continue
     return found
