@@ -19,12 +19,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from reid_lib.plots import style
 
-_GRID = [
-    ["l_sr", "l_cl", "l_sl", "l_tri"],
-    ["grad_sr", "grad_cl", "grad_sl", "grad_tri"],
-    ["loss", "code_norm", "train_accuracy", "lr"],
-]
-_TEXTS = {  # title and unit
+_TEXTS = {  # title and unit of each panel, in three lines of four
     "l_sr": (r"classification loss $\mathcal{L}_{SR}$", "nats"),
     "l_cl": (r"compact loss $\mathcal{L}_{CL}$", "squared distance"),
     "l_sl": (r"scatter loss $\mathcal{L}_{SL}$", "squared distance"),
@@ -38,6 +33,7 @@ _TEXTS = {  # title and unit
     "train_accuracy": ("training accuracy", "fraction"),
     "lr": ("learning rate", "learning rate"),
 }
+_GRID = np.reshape(list(_TEXTS), (3, 4))
 
 
 @style.in_style()

@@ -31,15 +31,12 @@ def split_counts(index: pd.DataFrame, train_pids: Sequence, test_pids: Sequence)
     Returns:
         A figure two columns wide.
     Raises:
-        ValueError: a column is missing, a person is in both parts, or one has no image.
+        ValueError: a column is missing, or a person is in both parts.
     """
     style.check_table(index, ("pid", "camid", "orientation"), "index")
     train, test, pids = set(train_pids), set(test_pids), sorted(set(index["pid"]))
     if train & test:
         raise ValueError(f"{sorted(train & test)[:5]} both train and test; parts must be disjoint")
-    if not train | test <= set(pids):
-        missing = sorted((train | test) - set(pids))
-        raise ValueError(f"{missing[:5]} of the split have no image in index")
     part_of = dict.fromkeys(pids, "unused") | dict.fromkeys(train, "train")
     index = index.assign(part=index["pid"].map(part_of | dict.fromkeys(test, "test")))
     index["colour"] = 1 + index["part"].map(list(_PARTS).index)
@@ -99,8 +96,9 @@ def viewpoint_grids(
         "vmax": values.max(axis=None) if vmax is None else vmax,
     }
     most = 3 if values.map(fmt.format).map(len).max(axis=None) <= 4 else 2
-    columns, side, ticks = min(most, len(grids)), style.DOUBLE / most, range(1, 9)
-    size = max(columns * side, style.SINGLE), (side + 0.05) * math.ceil(len(grids) / columns) + 0.9
+    lines, side, ticks = math.ceil(len(grids) / most), style.DOUBLE / most, range(1, 9)
+    columns = math.ceil(len(grids) / lines)
+    size = max(columns * side, style.SINGLE), (side + 0.05) * lines + 0.9
     figure, panels = style.panels(len(grids), columns, size, layout="compressed")
     for axes, (name, grid) in zip(panels, grids.items(), strict=True):
         texts = {"annot": np.vectorize(fmt.format)(grid), "fmt": ""}

@@ -48,12 +48,9 @@ def _distance_text(value: float) -> str:
 
 
 def _image_figure(lines: int, widths: Sequence[float], ratio: float, text: float, below: float):
-    """A grid of axes for pictures, without their frames: `text` inches of text in each line.
+    """A grid of empty axes for pictures of this height over width, in columns of these widths.
 
-    Args:
-        widths: of the columns, relative to a picture.
-        ratio: height over width of the pictures.
-        below: inches below the grid.
+    Each line has `text` inches of text, and the figure `below` inches below the grid.
     """
     cell = min((style.DOUBLE - 0.3) / sum(widths), 4.5 / lines / ratio + 0.08, 1.0)
     size = max(cell * sum(widths) + 0.3, 3.0), lines * ((cell - 0.08) * ratio + text) + below
@@ -289,7 +286,7 @@ def activation_maps(cases: Sequence[Mapping[str, Any]]) -> Figure:
     )
     if not np.isfinite(every).all():
         raise ValueError("maps hold NaN or infinity; expected finite numbers")
-    norm = Normalize(every.min(), every.max() if np.ptp(every) else every.min() + 1)
+    norm = Normalize(every.min(), every.max())
     across, ratio = (max(f(case["images"]) for case in cases) for f in (len, _ratio))
     widths = [1, *[0.25, 1, 1, 1] * across]
     figure, grid = _image_figure(len(cases), widths, ratio, 0.45, 1.1)
