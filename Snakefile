@@ -35,7 +35,9 @@ DRAWING = {  # notebook: the figures it draws without pixels, and those with
     "05_tsne": (["tsne"], []),
     "06_ranking": ([], ["fig1", "fig3", "activation"]),
     "07_viewpoint": (["viewpoint", "viewpoint_distance", "viewpoint_angle"], []),
+    "09_related_losses": (["related_losses", "related_ratio"], []),
 }
+RECORDS = sorted((HERE / "figures" / "pku74").rglob("*.json"))  # of runs on real people
 TABLES = {"04_table1": ["table1.csv", "table1.md", "table1.tex", "table1.html"],
           "07_viewpoint": ["viewpoint.csv", "viewpoint.md"]}
 
@@ -120,6 +122,7 @@ for name in DRAWING:
         input:
             of_runs(CONFIG),
             of_runs(STAMP) if name not in ("01_data", "02_method") else [],  # these need no run
+            RECORDS if name.startswith("09") else [],  # else this preset's own runs
             code(name),
             notebook=notebook(name),
         output:
@@ -137,7 +140,7 @@ rule:
     name:
         "08_open_choices"
     input:
-        sorted((HERE / "figures" / "pku74").rglob("*.json")),
+        RECORDS,
         code("08_open_choices"),
         notebook=notebook("08_open_choices"),
     output:

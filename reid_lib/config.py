@@ -14,7 +14,11 @@ PRESETS = next(
     f / "presets" for f in (_PACKAGE, _PACKAGE.parent) if (f / "presets/pku.yaml").exists()
 )
 
-# The settings of Table 1 and what each implies; a row may change a weight, but not which terms act.
+_RIVAL = {"batches": "pk", "beta": 0.0, "gamma": 0.0}
+_UNIT, _SQUARED = {"triplet_normalise": True}, {"triplet_distance": "squared"}
+
+# The settings of Table 1, then the losses of section 2 (`reid_lib.related`) with the constants of
+# their sources, and what each implies; a row may change a weight, but not which terms act.
 SETTINGS = {
     "htri": {"batches": "pk", "beta": 0.0, "gamma": 0.0},
     "xent_htri": {"batches": "pk", "beta": 0.0, "gamma": 0.0},
@@ -22,9 +26,31 @@ SETTINGS = {
     "set1": {"batches": "random", "beta": 0.0, "gamma": 0.0},
     "set2": {"batches": "random", "beta": 5e-5, "gamma": 0.0},
     "set3": {"batches": "random", "beta": 5e-5, "gamma": 1e-6},
+    "contrastive": {**_RIVAL, **_UNIT, "margin": 1.0},
+    "triplet_all": {**_RIVAL, **_UNIT, **_SQUARED, "margin": 1.0},
+    "triplet_improved": {
+        **_RIVAL,
+        **_UNIT,
+        **_SQUARED,
+        "margin": 1.0,
+        "second_margin": 0.01,
+        "second_weight": 0.002,
+    },
+    "quadruplet": {**_RIVAL, **_UNIT, **_SQUARED, "margin": 1.0, "second_margin": 0.5},
+    "msml": {**_RIVAL, **_UNIT, "margin": 0.6},
+    "xent_htri_centre": {
+        **_RIVAL,
+        "neck": "batchnorm",
+        "label_smoothing": 0.1,
+        "second_weight": 5e-4,
+    },
+    "aligned": {**_RIVAL, "stripes": 8},
+    "circle": {**_RIVAL, "margin": 0.4, "scale": 80.0},
+    "arcface": {**_RIVAL, "margin": 28.6, "scale": 64.0},
 }
 
-# The terms of each setting's loss: L_SR (Eq. 1), L_CL (Eq. 2), L_SL (Eq. 3), the triplet loss.
+# The terms of each setting's loss: L_SR (Eq. 1), L_CL (Eq. 2), L_SL (Eq. 3), the triplet loss, and
+# the loss of `reid_lib.related`.
 TERMS = {
     "htri": ("tri",),
     "xent_htri": ("sr", "tri"),  # softmax and triplet, the default of the code of reference [26]
@@ -32,6 +58,15 @@ TERMS = {
     "set1": ("sr",),
     "set2": ("sr", "cl"),
     "set3": ("sr", "cl", "sl"),
+    "contrastive": ("rel",),
+    "triplet_all": ("rel",),
+    "triplet_improved": ("rel",),
+    "quadruplet": ("rel",),
+    "msml": ("rel",),
+    "xent_htri_centre": ("sr", "tri", "rel"),
+    "aligned": ("sr", "rel"),  # softmax besides, the default of the code of reference [26]
+    "circle": ("rel",),
+    "arcface": ("rel",),
 }
 
 # Table 1 of the paper, in percent: 57 persons to train, 57 to test.
@@ -48,7 +83,9 @@ PAPER_TABLE = {
 PAPER_PERSONS = 114
 
 # Keys that came after the first records; see `RunConfig.digest`.
-ADDED_KEYS = ("train_persons", "epoch", "score_every", "cuda_graph")
+CONSTANTS = ("second_margin", "second_weight", "scale")  # of some losses of section 2 alone
+ADDED_KEYS = ("train_persons", "epoch", "score_every", "cuda_graph", "stripes", "adaptive_margin")
+ADDED_KEYS += CONSTANTS
 
 
 class _Frozen(BaseModel):
@@ -66,6 +103,9 @@ class RunConfig(_Frozen):
     setting: Literal[tuple(SETTINGS)]
     backbone: str = "resnet18"
     neck: Literal["none", "batchnorm"] = "none"
+    stripes: Literal[1, 2, 4, 8] = Field(
+        1, description="the code is the mean of so many horizontal stripes, one after the other"
+    )
     start: Literal["imagenet", "random", "file"] = "imagenet"
     split: int = Field(0, ge=0)
     validation: bool = Field(
@@ -102,6 +142,14 @@ class RunConfig(_Frozen):
     margin: float = Field(0.3, ge=0)
     triplet_distance: Literal["euclidean", "squared"] = "euclidean"
     triplet_normalise: bool = False
+    second_margin: float | None = Field(
+        None, ge=0, description="quadruplet: between two others; triplet_improved: within a person"
+    )
+    second_weight: float | None = Field(
+        None, ge=0, description="of triplet_improved's second term; of the centre loss"
+    )
+    adaptive_margin: bool = Field(False, description="quadruplet: margins follow the distances")
+    scale: float | None = Field(None, gt=0, description="of the similarities: circle, arcface")
     batches: Literal["random", "pk"]
     images_per_person: int = Field(4, ge=2)
 
@@ -142,10 +190,20 @@ class RunConfig(_Frozen):
             raise ValueError(
                 f"setting {self.setting} has no scatter loss, but gamma is {self.gamma}"
             )
-        if "tri" in terms and self.batches != "pk":
+        if {"tri", "rel"} & set(terms) and self.batches != "pk":
             raise ValueError(
-                "the triplet loss needs several images per person: batches must be 'pk'"
+                f"setting {self.setting} needs several images per person: batches must be 'pk'"
             )
+        for name in CONSTANTS:
+            if (getattr(self, name) is None) == (name in SETTINGS[self.setting]):
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, but setting {self.setting} "
+                    f"{'needs one' if name in SETTINGS[self.setting] else 'has none'}"
+                )
+        if self.adaptive_margin and self.setting != "quadruplet":
+            raise ValueError(f"setting {self.setting} has no adaptive_margin; quadruplet has")
+        if self.setting == "aligned" and self.stripes == 1:
+            raise ValueError("setting aligned matches stripes: stripes is 1, expected 2, 4 or 8")
         if self.batches == "pk" and self.batch_size % self.images_per_person:
             raise ValueError(
                 f"batch_size {self.batch_size} is no multiple of images_per_person "

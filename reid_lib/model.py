@@ -27,6 +27,8 @@ class ReIDNet(nn.Module):
         neck: "none", or "batchnorm" between code and classifier (Luo et al. 2019): losses on codes
             act before it, retrieval uses the codes after it.
         precision: "fp32" or "bf16", in which the backbone computes.
+        stripes: S; the code is the mean of each of S horizontal stripes, S numbers per channel.
+        pooled: logits and retrieval take the mean over the stripes, the global code alone.
     Raises:
         ValueError: torchvision has no such model, or it has no global average pooling.
     """
@@ -38,15 +40,22 @@ class ReIDNet(nn.Module):
         seed: int = 0,
         neck: str = "none",
         precision: str = "fp32",
+        stripes: int = 1,
+        pooled: bool = False,
     ):
         super().__init__()
         self.precision = precision
+        self.averaged = stripes if pooled else 1
+        self.learned = None  # a part of the loss that is learned too, see `reid_lib.related`
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.backbone = _headless(backbone)
-            self.width = _output(self.backbone, backbone)[1]
-            self.neck = nn.BatchNorm1d(self.width) if neck == "batchnorm" else nn.Identity()
-            self.classifier = nn.Linear(self.width, persons)
+            self.width = stripes * _output(self.backbone, backbone)[1]
+            if stripes > 1:
+                _pool_stripes(self.backbone, backbone, stripes)
+            width = self.width // self.averaged
+            self.neck = nn.BatchNorm1d(width) if neck == "batchnorm" else nn.Identity()
+            self.classifier = nn.Linear(width, persons)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map images (B, 3, H, W) float to codes (B, D) and logits (B, P), both float32."""
@@ -54,12 +63,17 @@ class ReIDNet(nn.Module):
         with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
             codes = self.backbone(images)
         codes = codes.float()
-        return codes, self.classifier(self.neck(codes))
+        return codes, self.classifier(self.neck(self._global(codes)))
 
     @torch.no_grad()
     def retrieval_codes(self, codes: Tensor) -> Tensor:
         """(N, D): the codes used for retrieval, after the batch-norm neck, if any."""
-        return copy.deepcopy(self.neck).eval()(codes)
+        return copy.deepcopy(self.neck).eval()(self._global(codes))
+
+    def _global(self, codes: Tensor) -> Tensor:
+        if self.averaged == 1:
+            return codes
+        return codes.unflatten(1, (-1, self.averaged)).mean(2)
 
 
 @torch.no_grad()
@@ -221,6 +235,29 @@ def _headless(backbone: str) -> nn.Module:
     if given[0].ndim == 4:  # not pooled yet
         setattr(net, head, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
     return net
+
+
+def _pool_stripes(net: nn.Module, backbone: str, stripes: int) -> None:
+    """Let the last global pooling return one mean per stripe."""
+    pools = [module for module in net.modules() if isinstance(module, nn.AdaptiveAvgPool2d)]
+    if not pools:
+        raise ValueError(f"{backbone} has no pooling layer to cut into stripes; try a ResNet")
+    pools[-1].output_size = (stripes, 1)
+    pools[-1].register_forward_pre_hook(_EnoughRows(stripes))
+
+
+class _EnoughRows:
+    """Refuses a feature map with fewer rows than stripes, of which some would be equal."""
+
+    def __init__(self, stripes: int):
+        self.stripes = stripes
+
+    def __call__(self, module: nn.Module, given: tuple[Tensor]) -> None:
+        if given[0].shape[2] < self.stripes:
+            raise ValueError(
+                f"stripes is {self.stripes}, but the last feature map has {given[0].shape[2]} "
+                "rows; expected no more stripes than rows: set a larger image_size"
+            )
 
 
 @torch.no_grad()

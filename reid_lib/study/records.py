@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 from scipy.spatial.distance import cdist
 
+from reid_lib import config as configuration
 from reid_lib.config import PRESETS, RunConfig
 from reid_lib.engine.files import write_json, write_text
 from reid_lib.engine.runs import Run, find_runs, read_run
@@ -19,7 +20,7 @@ from reid_lib.metrics import Protocol, viewpoint_grid
 COMMITTED = PRESETS.parent / "figures" / "pku74"  # records of the runs on real images
 SCORES = ("rank-1", "rank-5", "rank-10", "rank-20", "mAP")
 DIRECTION = "A->B"
-SETTINGS = ("htri", "xent_htri", "htri_cl", "set1", "set2", "set3")
+SETTINGS = tuple(configuration.SETTINGS)
 LAST = "last epochs"  # the mean over the last scored epochs, fixed before any run was looked at
 # The scores that decide: of raw codes, in the likely reading of codes divided by their L2 norm.
 DECIDING = {"deciding rank-1": "rank-1", "deciding mAP": "mAP"}
