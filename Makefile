@@ -81,7 +81,7 @@ test-browser: setup
 	  $$root apt-get update -qq && $$root apt-get install -qq -y --no-install-recommends chromium \
 	    || echo 'there is no Chromium, and it cannot be installed here: apt-get install chromium'; \
 	fi
-	$(VENV)/python -m pytest -rs -m browser tests/test_site.py tests/test_lab.py
+	$(VENV)/python -m pytest -rs -m browser tests/test_site.py tests/test_page.py tests/test_lab.py
 
 ## make test-gpu   every test that wants a graphics card; without one, each is skipped by name
 test-gpu: setup
