@@ -77,6 +77,7 @@ def _math(translator, node):
     display = "block" if isinstance(node, nodes.math_block) else "inline"
     source, _, number = node.astext().partition(r"\tag")
     text = latex2mathml.converter.convert(source.strip(), display=display)
+    text = text.replace("<mo>&#x02016;", '<mo stretchy="false">&#x02016;')  # else one bar grows
     if display == "block":
         number = f"<span>({number.strip(' {}')})</span>" if number else ""
         text = f'<div class="math" tabindex="0">{text}{number}</div>'

@@ -406,6 +406,10 @@ def test_equations_are_mathml_in_the_pages_own_font(browser, address):
     page.goto(f"{address}/index.html", wait_until="networkidle")
     assert page.locator("div.math math").count() == 4
     assert page.locator("merror").count() == 0
+    bars = page.locator("div.math mo", has_text="‖").evaluate_all(
+        "all => all.map(bar => Math.round(bar.getBoundingClientRect().height))"
+    )
+    assert len(bars) == 4 and len(set(bars)) == 1
     assert page.evaluate("document.fonts.check('16px \"Page Math\"')")
     shown = page.evaluate("[...document.fonts].map(font => [font.family, font.status])")
     assert ["Page Math", "loaded"] in [[name.strip('"'), status] for name, status in shown]
@@ -446,6 +450,8 @@ def test_the_table_on_the_page_equals_the_runs_metrics(browser, address, preset,
     page = browser.new_page()
     page.goto(f"{address}/{name}.html")
     table = page.locator("table.table1").first
+    seen = table.locator("tbody td").first.bounding_box()  # scores begin in sight
+    assert seen["x"] + seen["width"] < page.viewport_size["width"]
     blocks, head, *lines = [
         [cell.inner_text().replace("\n", " ") for cell in row.locator("th, td").all()]
         for row in table.locator("tr").all()
