@@ -27,6 +27,7 @@ UNFOLDED = ("02_method", "03_train")  # their code is the method
 PAGES = {  # Markdown of the repository -> its page
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
+    "REPRODUCIBILITY.md": "reproducibility.md",
     "benchmarks/README.md": "benchmarks.md",
     "presets/README.md": "presets.md",
     "figures/pku74/README.md": "real.md",
