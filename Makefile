@@ -22,7 +22,7 @@ VENV    := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup reproduce unlock lab site test test-slow test-browser test-gpu lint format readme lock
+.PHONY: help setup reproduce unlock lab site pdf test test-slow test-browser test-gpu lint format readme lock
 
 ## make help       this list
 help:
@@ -73,6 +73,10 @@ lab: setup
 site: setup
 	@$(VENV)/python site/build.py '$(PRESET)'
 
+## make pdf        the article of that site as one PDF, results/article.pdf (needs Chromium)
+pdf: site
+	@$(VENV)/python site/pdf.py '$(PRESET)'
+
 ## make test       lint and the quick suite
 test: setup lint
 	$(VENV)/python -m pytest -m "not slow and not browser"
@@ -88,7 +92,8 @@ test-browser: setup
 	  $$root apt-get update -qq && $$root apt-get install -qq -y --no-install-recommends chromium \
 	    || echo 'there is no Chromium, and it cannot be installed here: apt-get install chromium'; \
 	fi
-	$(VENV)/python -m pytest -rs -m browser tests/test_site.py tests/test_lab.py
+	$(VENV)/python -m pytest -rs -m browser tests/test_site.py tests/test_page.py tests/test_pdf.py \
+	  tests/test_lab.py
 
 ## make test-gpu   every test that wants a graphics card; without one, each is skipped by name
 test-gpu: setup

@@ -39,6 +39,7 @@ DRAWING = {  # notebook: the figures it draws without pixels, and those with
 }
 RECORDS = sorted((HERE / "figures" / "pku74").rglob("*.json"))  # of runs on real people
 TABLES = {"04_table1": ["table1.csv", "table1.md", "table1.tex", "table1.html"],
+          "05_tsne": ["tsne.csv"],
           "07_viewpoint": ["viewpoint.csv", "viewpoint.md"]}
 
 
