@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 
 from reid_lib.config import PRESETS, load_preset
+from reid_lib.retrieval.commands import add_commands
 
 EXTRAS = {  # module -> the optional dependencies of pyproject.toml that it comes with
     **dict.fromkeys(("matplotlib", "seaborn", "sklearn"), "plots"),
     **dict.fromkeys(("papermill", "nbformat", "ipywidgets", "jinja2", "IPython"), "notebooks"),
+    **dict.fromkeys(("onnx", "onnxscript", "onnxruntime"), "onnx"),
 }
 
 
@@ -197,6 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     _data_commands(command)
     _run_commands(command)
     _report_commands(command)
+    add_commands(command)
     return parser
 
 
