@@ -8,11 +8,11 @@ SKIPPED = 3  # exit status: done, but some images could not be read
 
 def add_commands(command) -> None:
     """Add the four commands; `command(name, run, help)` returns `add_argument` of a new parser."""
-    weights = "drawn (in the box), a run folder, a file of weights, or an .onnx file (drawn)"
+    weights = "a run folder, a file of weights under torchvision's name, or an .onnx file"
     add = command("encode", _encode, "turn a folder of images into a file of codes")
     add("folder", metavar="DIR", type=Path, help="holds images, at any depth")
     add("--out", type=Path, required=True, help="the file of codes, such as codes.npz")
-    add("--weights", default="drawn", help=weights)
+    add("--weights", required=True, help=weights)
 
     add = command("rank", _rank, "rank an encoded gallery for query images")
     add("queries", metavar="QUERY", type=Path, nargs="+", help="image files")

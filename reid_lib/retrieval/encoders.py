@@ -1,14 +1,13 @@
-"""From a name to an encoder: shipped weights, a run, a file of weights, or an ONNX file."""
+"""From a path to an encoder: a run, a file of weights, or an ONNX file."""
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 from torchvision.models import list_models
 
@@ -17,8 +16,6 @@ from reid_lib.config import RunConfig
 from reid_lib.engine.files import sha256
 from reid_lib.model import ReIDNet, encode, load_weights
 
-DRAWN = "drawn"  # the weights in the box, trained on drawn persons alone
-SHIPPED = resources.files("reid_lib") / "weights" / "drawn.safetensors"
 PAPER_SIZE = (128, 48)
 
 
@@ -39,27 +36,25 @@ class Encoder:
     encode: Callable[[Tensor], np.ndarray]
 
 
-def open_encoder(weights: str | Path = DRAWN) -> Encoder:
+def open_encoder(weights: str | Path) -> Encoder:
     """Load the network that turns images into codes.
 
     Args:
-        weights: "drawn" (in the box), a run folder, a file of weights whose name begins with its
-            backbone's (such as resnet18-f37072fd.pth, torchvision's name), or an .onnx file.
+        weights: a run folder, a file of weights whose name begins with its backbone's (such as
+            resnet18-f37072fd.pth, torchvision's name), or an .onnx file.
     Returns:
         The encoder, in evaluation mode.
     Raises:
         ValueError: there is no such file, or it holds no weights of a known backbone.
     """
-    if str(weights) == DRAWN:
-        if not SHIPPED.is_file():
-            raise ValueError(f"{SHIPPED} is missing; `make weights` trains it anew")
-        return _from_file(DRAWN, Path(str(SHIPPED)))
     path = Path(weights)
     if path.is_dir():
         return _from_run(path)
     if not path.is_file():
-        raise ValueError(f"--weights is {path}; expected 'drawn', a run folder, or a file")
-    return _from_onnx(path) if path.suffix == ".onnx" else _from_file(str(path), path)
+        raise ValueError(
+            f"--weights is {path}; expected a run folder, a file of weights or an .onnx file"
+        )
+    return _from_onnx(path) if path.suffix == ".onnx" else _from_file(path)
 
 
 def network_of(folder: Path) -> tuple[ReIDNet, RunConfig]:
@@ -91,10 +86,9 @@ def size_of(folder: Path) -> tuple[int, int]:
     return tuple(manifest.get("image_size", PAPER_SIZE))  # runs of version 0.1 do not state it
 
 
-def _from_file(name: str, file: Path) -> Encoder:
-    about = _metadata(file)
+def _from_file(file: Path) -> Encoder:
     known = sorted(list_models(), key=len, reverse=True)
-    backbone = about.get("backbone") or next((m for m in known if file.name.startswith(m)), "")
+    backbone = next((m for m in known if file.name.startswith(m)), "")
     if not backbone:
         raise ValueError(
             f"{file} does not say its backbone; expected a name that begins with it, such as "
@@ -102,16 +96,7 @@ def _from_file(name: str, file: Path) -> Encoder:
         )
     net = ReIDNet(backbone, persons=2).eval()
     load_weights(net, file)
-    size = tuple(map(int, about["image_size"].split("x"))) if about else PAPER_SIZE
-    return _of(net, name, sha256(file), size)
-
-
-def _metadata(file: Path) -> dict[str, str]:
-    """What a safetensors file says of itself: backbone and image_size where we wrote it."""
-    if file.suffix != ".safetensors":
-        return {}
-    with safe_open(str(file), "pt") as archive:
-        return archive.metadata() or {}
+    return _of(net, str(file), sha256(file), PAPER_SIZE)
 
 
 def _of(net: ReIDNet, name: str, digest: str, size: tuple[int, int]) -> Encoder:
