@@ -8,10 +8,13 @@ import time
 from pathlib import Path
 
 from reid_lib.config import PRESETS, load_preset
+from reid_lib.retrieval.commands import add_commands
 
 EXTRAS = {  # module -> the optional dependencies of pyproject.toml that it comes with
     **dict.fromkeys(("matplotlib", "seaborn", "sklearn"), "plots"),
     **dict.fromkeys(("papermill", "nbformat", "ipywidgets", "jinja2", "IPython"), "notebooks"),
+    **dict.fromkeys(("onnx", "onnxscript", "onnxruntime"), "onnx"),
+    "rocrate": "share",
 }
 
 
@@ -38,6 +41,12 @@ def _check(arguments) -> int:
     report = check(arguments.folder)
     print(report)
     return 2 if report.errors else 0
+
+
+def _env(arguments) -> None:
+    from reid_lib.engine.environment import environment
+
+    print(environment(arguments.root))
 
 
 def _synth(arguments) -> None:
@@ -141,9 +150,23 @@ def _records(arguments) -> None:
 
 
 def _compare(arguments) -> None:
+    if arguments.records.suffix == ".zip":
+        from reid_lib.study.crate import compare_crates
+
+        print(compare_crates(arguments.records, arguments.one, arguments.tolerance))
+        return
     from reid_lib.study.claims import compare
 
+    if arguments.other is None:
+        raise ValueError("expected RECORDS and two settings, or two crates (.zip)")
     print(compare(arguments.records, arguments.one, arguments.other, arguments.codes))
+
+
+def _crate(arguments) -> None:
+    from reid_lib.study.crate import write_crate
+
+    write_crate(_preset(arguments), arguments.root, arguments.out)
+    print(arguments.out)
 
 
 def _expect(arguments) -> None:
@@ -185,6 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     _data_commands(command)
     _run_commands(command)
     _report_commands(command)
+    add_commands(command)
     return parser
 
 
@@ -201,6 +225,9 @@ def _preset_arguments(parser: argparse.ArgumentParser) -> None:
 def _data_commands(command) -> None:
     add = command("check", _check, "list what a folder of images holds, and every fault by file")
     add("folder", metavar="DIR", help="folder of images in PKU-ReID's layout")
+
+    add = command("env", _env, "versions and processor, for a bug report")
+    add("--root", type=Path, default=Path(), help="holds requirements.lock (here)")
 
     add = command("synth", _synth, "draw embedded pedestrians in PKU-ReID's layout")
     add("folder", metavar="DIR", type=Path, help="a new or empty folder")
@@ -242,9 +269,14 @@ def _report_commands(command) -> None:
     add("results", type=Path, nargs="*", help="folders of run folders; none: only the tables")
     add("--out", type=Path, required=True, help="gets runs/ and the tables")
 
-    text = "paired difference of two settings, over splits and over persons"
+    text = "write the runs of a preset, without weights, as an RO-Crate"
+    add = command("crate", _crate, text, preset=True)
+    add("--out", type=Path, required=True, help="the file to write, such as crate.zip")
+
+    text = "paired difference of two settings; or which scores of two crates agree"
     add = command("compare", _compare, text)
-    add("records", metavar="RECORDS", type=Path, help="folder of record JSON files")
-    add("one", metavar="A", help="a setting, or the name of a row")
-    add("other", metavar="B", help="the setting or row that A is compared with")
+    add("records", metavar="RECORDS", type=Path, help="folder of record JSON files, or a crate")
+    add("one", metavar="A", help="a setting, or the name of a row; or the other crate")
+    add("other", metavar="B", nargs="?", help="the setting or row that A is compared with")
+    add("--tolerance", type=float, default=0.05, help="of two crates' scores, in points (0.05)")
     add("--codes", choices=("raw", "unit"), default="raw", help="codes that are compared (raw)")

@@ -13,7 +13,10 @@ from reid_lib.cli import main
 from reid_lib.config import RunConfig
 from reid_lib.engine.runs import read_run
 
-COMMANDS = "check synth resolve unlock train notebook summary expect records compare".split()
+COMMANDS = (
+    "check env synth resolve unlock train notebook summary expect records crate compare "
+    "encode rank evaluate export"
+).split()
 
 
 def python(program, *arguments):
@@ -293,3 +296,15 @@ def test_a_live_process_is_named_and_a_dead_ones_locks_are_removed(preset_file, 
     assert main(["unlock", "--root", str(tmp_path)]) == 0
     assert not stale.exists()
     assert main(["resolve", str(preset_file), "--check", "--root", str(tmp_path)]) == 0
+
+
+def test_env_says_what_a_bug_report_needs(tmp_path, capsys):
+    from importlib.metadata import version
+
+    lock = tmp_path / "requirements.lock"
+    lock.write_text(f"torch==0.1\n    --hash=sha256:0\nnumpy==0.2\nnumpy=={version('numpy')}\n")
+    assert main(["env", "--root", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    for words in (version("torch"), "threads", "commit", "instead of 0.1"):
+        assert words in said
+    assert "numpy" not in said.partition("lock file")[2]  # one of the two pinned versions is here

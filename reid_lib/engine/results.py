@@ -154,6 +154,7 @@ class RunFolder:
     def _end(self, state, data, **more) -> None:
         count = len(data.pixels)
         content = manifest(self.config, data.train, data.test, count, state.progress)
+        content["image_size"] = list(data.pixels.shape[2:])  # height, width
         write_json(self.path / "manifest.json", content | more)
         (self.path / CHECKPOINT).unlink(missing_ok=True)
 
