@@ -90,11 +90,11 @@ class CentredCodes:
 
     def of_pairs(self, pairs: Pairs) -> np.ndarray:
         """(P,) the value of each pair."""
-        values = [self.q_sq[:0]]
+        values = []
         for q_rows, g_rows in pairs.persons:
             q_rows, g_rows = torch.from_numpy(q_rows), torch.from_numpy(g_rows)
-            g, g_sq = self.gallery[g_rows].sub_(self.mean), self.g_sq[g_rows][:, None]
-            block = torch.baddbmm(g_sq, self.queries[q_rows], g.transpose(1, 2), alpha=-2)
+            centred = self.gallery[g_rows].sub_(self.mean)
+            block = torch.addmm(self.g_sq[g_rows], self.queries[q_rows], centred.T, alpha=-2)
             values.append(block.flatten())
         return torch.cat(values).cpu().numpy()
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reid_lib.scoring import blocks
 from reid_lib.scoring.inputs import Identities, is_any
 from reid_lib.scoring.protocol import Protocol
 
@@ -14,7 +13,7 @@ from reid_lib.scoring.protocol import Protocol
 class Pairs:
     """Every query with every gallery image of its person: a match or junk, never wrong."""
 
-    persons: list[tuple[np.ndarray, np.ndarray]]  # (n, q) queries and (n, g) images of n persons
+    persons: list[tuple[np.ndarray, np.ndarray]]  # of each, the queries and the images
     query: np.ndarray  # (P,)
     row: np.ndarray  # (P,) of the gallery
     junk: np.ndarray  # (P,) bool
@@ -45,39 +44,18 @@ def find_pairs(ids: Identities, protocol: Protocol) -> Pairs:
         raise ValueError(
             f"protocol is {protocol!r}; expected a Protocol, as Protocol(ap='market')."
         )
-    persons = _equally_many(ids)
-    none = np.zeros(0, np.int64)
-    query = [np.repeat(q.ravel(), g.shape[1]) for q, g in persons]
-    row = [np.repeat(g, q.shape[1], axis=0).ravel() for q, g in persons]
-    query, row = np.concatenate([none, *query]), np.concatenate([none, *row])
+    common, sides = np.intersect1d(ids.q_pids, ids.g_pids), []
+    for pids in (ids.q_pids, ids.g_pids):
+        order = np.argsort(pids, kind="stable")
+        order = order[np.isin(pids[order], common)]
+        sides.append(np.split(order, np.flatnonzero(np.diff(pids[order])) + 1))
+    persons = list(zip(*sides, strict=True))
+    query = np.concatenate([np.repeat(q, len(g)) for q, g in persons])
+    row = np.concatenate([np.tile(g, len(q)) for q, g in persons])
     junk = is_any(ids.g_pids, protocol.junk_pids)[row]
     if protocol.same_camera_junk:
         junk |= ids.q_camids[query] == ids.g_camids[row]
     return Pairs(persons, query, row, junk)
-
-
-def _equally_many(ids: Identities) -> list[tuple[np.ndarray, np.ndarray]]:
-    """`Pairs.persons`: persons with equally many images on both sides go through one product."""
-    common = np.intersect1d(ids.q_pids, ids.g_pids)
-    orders, starts, counts = [], [], []
-    for pids in (ids.q_pids, ids.g_pids):  # sorted by person, a person is a slice of each side
-        orders.append(np.argsort(pids, kind="stable"))
-        ends = [np.searchsorted(pids[orders[-1]], common, side) for side in ("left", "right")]
-        starts.append(ends[0])
-        counts.append(ends[1] - ends[0])
-    persons = []
-    shape = counts[0] * (len(ids.g_pids) + 1) + counts[1]
-    by_shape = np.argsort(shape, kind="stable")
-    for same in np.split(by_shape, np.flatnonzero(np.diff(shape[by_shape])) + 1):
-        if len(same):
-            q_rows, g_rows = (
-                order[start[same, None] + np.arange(count[same[0]])]
-                for order, start, count in zip(orders, starts, counts, strict=True)
-            )
-            few = max(1, blocks.WIDTH // g_rows.shape[1])
-            cuts = range(0, len(same), few)
-            persons += [(q_rows[i : i + few], g_rows[i : i + few]) for i in cuts]
-    return persons
 
 
 def _causes(unmatched: np.ndarray, pairs: Pairs, ids: Identities, protocol: Protocol) -> str:
