@@ -9,7 +9,14 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from reid_lib.engine.runs import Run
-from reid_lib.study.records import DECIDING, collect_records, listed, read_records, splits_words
+from reid_lib.study.records import (
+    COMMITTED,
+    DECIDING,
+    collect_records,
+    listed,
+    read_records,
+    splits_words,
+)
 from reid_lib.study.statistics import ESTIMANDS, LEVEL, difference, holm, per_split, t_interval
 from reid_lib.study.tables import change, markdown
 
@@ -35,15 +42,16 @@ PLANNED = dict.fromkeys(RIVALS, 10) | dict.fromkeys(
 FOLDERS = ("likely", "related", "related/more")  # of the records that are compared
 
 
-def read_related(folder: str | Path) -> pd.DataFrame | None:
+def read_related(folder: str | Path = "") -> pd.DataFrame | None:
     """The records of the compared runs, of ResNet-18, each row once per split.
 
     Args:
-        folder: holds likely/runs, related/runs and related/more/runs, or some of them.
+        folder: holds likely/runs, related/runs and related/more/runs, or some of them; the
+            committed records unless given.
     Returns:
         As `read_records`, with the column `ratio`; None unless there is a record in related/runs.
     """
-    folders = [Path(folder) / name / "runs" for name in FOLDERS]
+    folders = [Path(folder or COMMITTED) / name / "runs" for name in FOLDERS]
     if not any(folders[1].glob("*.json")):
         return None
     frames = [read_records(runs) for runs in folders if any(runs.glob("*.json"))]
@@ -173,9 +181,9 @@ _NOTE = (
 )
 
 
-def constants_text(folder: str | Path) -> str:
+def constants_text(folder: str | Path = "") -> str:
     """What `chosen` says of the records in related/constants/runs, as Markdown."""
-    runs = Path(folder) / "related" / "constants" / "runs"
+    runs = Path(folder or COMMITTED) / "related" / "constants" / "runs"
     if not any(runs.glob("*.json")):
         return "Constants chosen on held-out persons: not yet measured."
     table = chosen(read_records(runs))
