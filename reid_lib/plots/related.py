@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from reid_lib.plots import style
 
@@ -29,27 +28,31 @@ def at_a_glance(points: np.ndarray, labels: np.ndarray, moved: Mapping[str, np.n
     """
     style.check_not_empty(moved, "moved")
     points, labels = np.asarray(points, dtype=float), np.asarray(labels)
-    style.check_lengths(len(points), labels=labels)
+    given = {"points": points, "labels": labels, **moved}
+    style.check_shapes(given, points="n 2", labels="n", **dict.fromkeys(moved, "n 2"))
     columns = min(4, len(moved))
-    figure, grid = style.panels(len(moved), columns, style.DOUBLE / 4, 1.8)
+    lines = -(-len(moved) // columns)
+    figure, grid = style.panels(
+        len(moved), columns, (style.DOUBLE * columns / 4, 1.8 * lines + 0.4)
+    )
     arrows = {"angles": "xy", "scale_units": "xy", "scale": 1, "color": style.GREY, "width": 0.008}
     for axes, (title, after) in zip(grid, moved.items(), strict=True):
         after = np.asarray(after, dtype=float)
-        if after.shape != points.shape:
-            raise ValueError(f"{title!r} has shape {after.shape}; expected {points.shape}")
         axes.quiver(*points.T, *(after - points).T, **arrows)
         for person in np.unique(labels):
             own, colour = labels == person, style.PALETTE[person % len(style.PALETTE)]
             look = {"marker": style.MARKERS[person % len(style.MARKERS)], "s": 12}
-            axes.scatter(*points[own].T, fc="none", ec=colour, lw=0.7, alpha=0.5, **look)
-            axes.scatter(*after[own].T, fc=colour, ec="white", lw=0.3, zorder=3, **look)
+            axes.scatter(
+                *points[own].T, fc="none", ec=colour, lw=0.7, alpha=0.5, gid="before", **look
+            )
+            axes.scatter(
+                *after[own].T, fc=colour, ec="white", lw=0.3, zorder=3, gid="after", **look
+            )
         axes.set_title(title, parse_math=False, fontsize=style.SMALL + 1)
         axes.set_aspect("equal", adjustable="datalim")
         axes.spines[:].set_visible(True)
         axes.tick_params(labelsize=style.SMALL)
-    mark = {"ls": "none", "marker": "o", "color": style.GREY}
-    keys = {"before": Line2D([], [], mfc="none", **mark), "after": Line2D([], [], **mark)}
-    style.legend(figure, keys)
+    style.legend(figure)
     return style.finish(figure)
 
 
@@ -72,18 +75,17 @@ def score_by_ratio(table: pd.DataFrame, ours: tuple[str, ...] = ()) -> Figure:
     """
     wanted = [f"{name}{end}" for name in ("ratio", "rank-1") for end in ("", " low", " high")]
     style.check_table(table, wanted, "table")
-    figure, (axes,) = style.panels(1, 1, style.DOUBLE, 3.2)
-    keys = {}
+    figure, (axes,) = style.panels(1, 1, (style.DOUBLE, 3.6))
     for number, (row, line) in enumerate(table.iterrows(), start=1):
         own = row in ours
         colour, marker = (style.PALETTE[0], "D") if own else (style.INK, "o")
         x, y = line["ratio"], line["rank-1"]
-        look = {"color": colour, "marker": marker, "ms": 4, "lw": 0.8}
-        style.errorbar(axes, [x], [y], [line["rank-1 low"]], [line["rank-1 high"]], **look)
-        style.errorbar(axes, [x], [y], [line["ratio low"]], [line["ratio high"]], "x", **look)
+        look = {"color": colour, "marker": marker, "ms": 4, "ls": "none"}
+        axes.plot(x, y, gid=f"{number} {row}", **look)
+        axes.vlines(x, line["rank-1 low"], line["rank-1 high"], colour, lw=0.8)
+        axes.hlines(y, line["ratio low"], line["ratio high"], colour, lw=0.8)
         axes.annotate(str(number), (x, y), (4, 3), textcoords="offset points", color=colour)
-        keys[f"{number} {row}"] = Line2D([], [], ls="none", marker=marker, color=colour)
     axes.set_xlabel("mean distance within a person / between persons")
     axes.set_ylabel("rank-1 (%)")
-    style.legend(figure, keys)
+    style.legend(figure)
     return style.finish(figure)

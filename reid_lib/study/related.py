@@ -12,12 +12,21 @@ from reid_lib.engine.runs import Run
 from reid_lib.study.records import (
     COMMITTED,
     DECIDING,
+    NEAR,
     collect_records,
     listed,
     read_records,
     splits_words,
 )
-from reid_lib.study.statistics import ESTIMANDS, LEVEL, difference, holm, per_split, t_interval
+from reid_lib.study.statistics import (
+    ESTIMANDS,
+    LEVEL,
+    differences,
+    holm,
+    per_split,
+    t_interval,
+    waiting_words,
+)
 from reid_lib.study.tables import change, markdown
 
 # Row -> what section 2 calls it, and its reference; then how many splits the plan has for it.
@@ -69,8 +78,10 @@ def frame_of_runs(runs: list[Run]) -> pd.DataFrame:
 
 def with_ratio(frame: pd.DataFrame) -> pd.DataFrame:
     """Add `ratio`: the mean distance within a person over that between persons, all views alike."""
-    grids = frame.viewpoint.map(lambda grid: pd.DataFrame(grid).astype(float).mean())
-    return frame.assign(ratio=[grid.same_distance / grid.other_distance for grid in grids])
+    pairs = {
+        angle: 8 if angle in (0, 180) else 16 for angle in NEAR.values()
+    }  # of 64 pairs of views
+    return frame.assign(ratio=sum(frame[name] * pairs[angle] / 64 for name, angle in NEAR.items()))
 
 
 def chosen(frame: pd.DataFrame) -> pd.DataFrame:
@@ -100,33 +111,30 @@ def family(frame: pd.DataFrame) -> pd.DataFrame:
         measured), "holm" and "these_holm" (corrected over all of them), and for each estimand what
         the paper's loss is: better, worse, inconclusive, or not yet measured.
     """
-    tests = []
-    for row in RIVALS:
-        for ours in ("set2", "set3"):
-            pair = (frame[frame.row == name] for name in (ours, row))
-            table = difference(*pair, list(DECIDING))
-            if table is None:
-                table = pd.DataFrame(index=list(DECIDING)).assign(splits=0)
-            table = table.rename(index=DECIDING).rename_axis("score").reset_index()
-            tests.append(table.assign(row=row, ours=ours))
-    columns = ["difference", "agree", *(p + c for p in ESTIMANDS.values() for c in _INTERVAL)]
-    table = pd.concat(tests, ignore_index=True)
-    table = table.reindex(columns=[*dict.fromkeys([*table, *columns])])
+    names = ["row", "ours", "score"]
+    tests = pd.MultiIndex.from_product([RIVALS, ("set2", "set3"), DECIDING], names=names)
+    parts = {row: frame[frame.row == row] for row in (*RIVALS, *OURS)}
+    pairs = [
+        ({"row": row, "ours": ours}, parts[ours], parts[row])
+        for row in RIVALS
+        for ours in ("set2", "set3")
+    ]
+    table = differences(pairs, list(DECIDING)).reindex(columns=_COLUMNS)
+    table = table.set_index(names).reindex(tests).reset_index().fillna({"splits": 0})
+    table = table.replace({"score": DECIDING})
     for estimand, prefix in ESTIMANDS.items():
-        table[f"{prefix}holm"] = holm(table[f"{prefix}p"])
-        sign = np.sign(table.difference).where(table[f"{prefix}holm"] < LEVEL, 0)
+        table[f"{prefix}holm"] = holm(table[f"{prefix}p"].astype(float))
+        sign = np.sign(table.difference.astype(float)).where(table[f"{prefix}holm"] < LEVEL, 0)
         two = sign.groupby([table.row, table.ours]).transform("sum")
         said = two.map({2.0: "better", -2.0: "worse"}).fillna("inconclusive")
         wanted = table.row.map(PLANNED)
-        few = [
-            f"not yet measured ({found:.0f} of {planned} splits)"
-            for found, planned in zip(table.splits, wanted, strict=True)
-        ]
+        few = [waiting_words(*counts) for counts in zip(table.splits, wanted, strict=True)]
         table[estimand] = said.where(table.splits >= wanted, few)
     return table
 
 
-_INTERVAL = ("low", "high", "p")
+_COLUMNS = ["row", "ours", "score", "splits", "difference", "agree"]
+_COLUMNS += [f"{prefix}{end}" for prefix in ESTIMANDS.values() for end in ("low", "high", "p")]
 
 
 def summary_table(frame: pd.DataFrame) -> pd.DataFrame:
@@ -187,28 +195,26 @@ def constants_text(folder: str | Path = "") -> str:
     if not any(runs.glob("*.json")):
         return "Constants chosen on held-out persons: not yet measured."
     table = chosen(read_records(runs))
-    for value in ("half", "source", "twice"):
-        table[value] = table[value].map("{:.1f}".format)
+    forms = dict.fromkeys(("half", "source", "twice"), "{:.1f}")
     note = "mAP in percent of held-out training persons, by the constant: half the source's, ..."
-    return f"{markdown(table)}\n\n{note}"
+    return f"{markdown(table, **forms)}\n\n{note}"
 
 
 def stripes_text(frame: pd.DataFrame) -> str:
     """What stripes change under sets 1 to 3, as Markdown: a table and a sentence."""
-    cells, above, measured = {}, 0, 0
+    cells, above = {}, 0
     for ours in OURS:
         for stripes in (2, 4, 8):
-            pair = (frame[frame.row == f"{ours}-{n}"] for n in (f"{stripes}-stripes", "1-stripe"))
-            table = difference(*pair, list(DECIDING))
+            table = _gap(frame, f"{ours}-{stripes}-stripes", f"{ours}-1-stripe", list(DECIDING), 1)
             if table is not None:
-                measured, above = measured + 1, above + int((table.these_low > 0).all())
+                above += int((table.these_low > 0).all())
                 words = table.rename(index=DECIDING).apply(change, axis=1)
                 cells[f"{OURS[ours]}, {stripes} stripes"] = words
     if not cells:
         return "Codes of several stripes under sets 1 to 3: not yet measured."
     return (
         f"Less the same set with one stripe:\n\n{markdown(pd.DataFrame(cells).T)}\n\nIn {above} of "
-        f"{measured} comparisons both scores gain from stripes, by intervals for these persons; "
+        f"{len(cells)} comparisons both scores gain from stripes, by intervals for these persons; "
         "exploratory, without correction."
     )
 
@@ -237,11 +243,11 @@ def closing(frame: pd.DataFrame) -> str:
     return "\n\n".join(sentences)
 
 
-def _gap(frame, row, other, columns) -> pd.DataFrame | None:
-    """`difference` of two rows; None below two common splits, which give no interval."""
+def _gap(frame, row, other, columns, least: int = 2) -> pd.DataFrame | None:
+    """`differences` of two rows by score; None below so many common splits."""
     pair = (frame[frame.row == name] for name in (row, other))
-    table = difference(*pair, columns)
-    return None if table is None or table.splits.min() < 2 else table
+    table = differences([({}, *pair)], columns)
+    return None if table.splits.max() < least or table.empty else table.set_index("score")
 
 
 def _words(tables: dict[str, pd.DataFrame], other: str, digits: int) -> str:
