@@ -1,12 +1,14 @@
 """The notebooks: short cells, one parameters cell, no outputs, things to try; 02, 03 and 09 run."""
 
 import json
+import re
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import REPOSITORY
+from study_runs import kept, likely
 
 from reid_lib.config import load_preset
 from reid_lib.engine.notebooks import run_notebook
@@ -15,6 +17,10 @@ from reid_lib.engine.runs import read_run, run_folder
 from reid_lib.losses import compact_loss, total_loss
 from reid_lib.plots import method
 from reid_lib.plots.pictures import ranked_case
+from reid_lib.study.answer import answer_text
+from reid_lib.study.claims import claims_text
+from reid_lib.study.records import COMMITTED
+from reid_lib.study.summary import everything, unchanged
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("0[1-79]_*.ipynb"))
 LONGEST = 15  # lines of a cell
@@ -136,6 +142,51 @@ def test_a_ranked_case_holds_the_images_of_its_order():
     assert case["pids"].tolist() == [8, 7] and case["correct"].tolist() == [False, True]
     assert case["sq_distances"].tolist() == [0.25, 4.0]
     assert case["query_pid"] == 7 and case["query_image"].max() == 4
+
+
+# Notebook 08, on records
+
+
+OPEN_CHOICES = REPOSITORY / "notebooks" / "08_open_choices.ipynb"
+
+
+def test_notebook_8_has_short_cells_and_opens_with_the_answer():
+    assert all(len(cell.source.splitlines()) <= LONGEST for cell in cells(OPEN_CHOICES, "code"))
+    first = cells(OPEN_CHOICES, "code")[2]
+    assert first.source.endswith("display(Markdown(answer.answer_text(frame)))")
+
+
+def test_notebook_8_adapts_to_few_records_and_its_things_to_try_work(tmp_path, capsys):
+    runs = [r for s in ("htri", "set1", "set2", "set3") for r in likely(s, [0.5, 0.6])]
+    kept(tmp_path / "likely", runs)
+    values = {}
+    for cell in cells(OPEN_CHOICES, "code"):
+        exec(cell.source, values)
+        if "parameters" in cell.metadata.get("tags", []):
+            values["records"] = str(tmp_path)
+    (try_,) = (
+        c for c in cells(OPEN_CHOICES, "markdown") if c.source.startswith("## Things to try")
+    )
+    codes = re.findall(r"^\* `(.+?)`: ", try_.source, re.MULTILINE)
+    assert 2 <= len(codes) <= 3 == try_.source.count("\n* ")
+    for code in codes:
+        exec(code, values)
+    assert values["table"].order.tolist() == ["not yet measured (2 of 10 splits)"]
+    assert values["text"] == "" and not values["of_scatter"].any()
+    assert "The scatter loss at several weights: not yet measured." in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_notebook_8_runs_on_the_committed_records(tmp_path):
+    run_notebook(OPEN_CHOICES, tmp_path / "done.ipynb", {})
+    done = nbformat.read(tmp_path / "done.ipynb", 4)
+    outputs = [output for cell in done.cells for output in cell.get("outputs", [])]
+    texts = [o["data"]["text/markdown"] for o in outputs if "text/markdown" in o.get("data", {})]
+    frame = everything(COMMITTED)
+    assert texts[0].strip() == answer_text(frame).strip()
+    assert claims_text(unchanged(COMMITTED)).strip() in [text.strip() for text in texts]
+    shown = [o.get("data", {}).get("text/plain", "") for o in outputs]
+    assert sum(text.startswith("<Figure") for text in shown) >= 5
 
 
 # What a notebook opens on

@@ -375,6 +375,8 @@ def test_the_planned_prediction_is_judged_by_its_rule(tmp_path, make, shift, sai
     assert table.these_high.to_numpy() == pytest.approx([high, high])
     assert f" | {said} |" in simple_text("prediction", frame)
     assert prediction(frame[frame.train_persons.isna()]).empty
+    few = prediction(frame[frame.split < 4])
+    assert set(few.said) == {"not yet measured (4 of 5 splits)"}
 
 
 # --- noise ----------------------------------------------------------------------------------------

@@ -58,11 +58,11 @@ def orders(frame: pd.DataFrame, columns: Sequence[str], contrasts=CONTRASTS[:2])
             for better, worse in contrasts:
                 labels = {"network": network, "choice": choice}
                 labels["contrast"] = f"{better} over {worse}"
-                pairs.append((labels, *(_under(part, name, choice) for name in (better, worse))))
+                pairs.append((labels, *(under(part, name, choice) for name in (better, worse))))
     return differences(pairs, columns)
 
 
-def _under(part: pd.DataFrame, setting: str, choice: str) -> pd.DataFrame:
+def under(part: pd.DataFrame, setting: str, choice: str) -> pd.DataFrame:
     """A setting's records under a choice, or under that part of it which the setting has."""
     words = choice.split(", ")
     if setting in ("htri", "set1"):

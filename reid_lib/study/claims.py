@@ -66,7 +66,7 @@ def claim_verdicts(frame: pd.DataFrame) -> pd.DataFrame:
     """
     lines = []
     for (claim, network), part in told(frame).groupby(["claim", "network"], sort=False):
-        unfitted = max(part.unfitted, key=len)
+        unfitted = _runs(part)
         line = {"claim": claim, "network": network, "name": part.name.iloc[0], "unfitted": unfitted}
         for estimand in ESTIMANDS:
             said = sorted(set(part[estimand]))
@@ -90,6 +90,11 @@ def claims_text(frame: pd.DataFrame) -> str:
     points = "\n".join(f"- {text}" for text in sentences(frame))
     note = f"{NOTES['claims']} {estimands_note(frame)} {NOTES['exploratory']}{notices(frame)}"
     return f"{markdown(cells)}\n\n{points}\n\n{note}\n"
+
+
+def _runs(part: pd.DataFrame) -> str:
+    """The runs of several contrasts that did not fit, each once."""
+    return "; ".join(dict.fromkeys(filter(None, "; ".join(part.unfitted).split("; "))))
 
 
 def _short(said: dict) -> str:
@@ -126,7 +131,7 @@ def sentences(frame: pd.DataFrame) -> list[str]:
             text += (
                 f" Differences below {least[network]:.1f} points of rank-1 are too small to find."
             )
-        unfitted = max(rows.unfitted, key=len)
+        unfitted = _runs(rows)
         text += f" Did not fit the training persons: {unfitted}." if unfitted else ""
         texts.append(text)
     return texts

@@ -21,7 +21,7 @@ COMMITTED = PRESETS.parent / "figures" / "pku74"  # records of the runs on real 
 SCORES = ("rank-1", "rank-5", "rank-10", "rank-20", "mAP")
 DIRECTION = "A->B"
 SETTINGS = tuple(configuration.SETTINGS)
-LAST = "last epochs"  # the mean over the last scored epochs, fixed before any run was looked at
+LAST = "last epochs"  # the mean over the last scored epochs, which every run records
 # The scores that decide: of raw codes, in the likely reading of codes divided by their L2 norm.
 DECIDING = {"deciding rank-1": "rank-1", "deciding mAP": "mAP"}
 ANGLES = (0, 45, 90, 135, 180)
@@ -131,8 +131,7 @@ def read_records(folder: str | Path) -> pd.DataFrame:
         `DECIDING` and "deciding train rank-1" repeat those of the reading's own codes.
         near_0, ..., near_180: the mean distance between codes of one person whose views lie so
         many degrees apart, over that between persons; found_0, ..., found_all: rank-1 where the
-        gallery is one view of each person; gap: near_180 - near_0; fall: found_0 - found_180.
-        Norms of gradients and codes in the first and last epoch ("first grad_sl", ...).
+        gallery is one view of each person; gap: near_180 - near_0; fall: found_0 - found_180. Norms of gradients and codes in the first and last epoch ("first grad_sl", ...).
         Of runs that differ in the name of their row alone, the first is kept.
     Raises:
         ValueError: there is no record, or there are records that must not be averaged: of several
@@ -228,21 +227,23 @@ def _short(values: pd.DataFrame | pd.Series) -> dict:
 
 
 @functools.cache
-def _likely_recipe() -> dict:
-    return yaml.safe_load((PRESETS / "pku_likely.yaml").read_text("utf-8"))["recipe"]
+def _plain(reading: str, setting: str) -> dict:
+    """The config of a setting in the likely or in our default reading."""
+    likely = yaml.safe_load((PRESETS / "pku_likely.yaml").read_text("utf-8"))["recipe"]
+    recipe = likely if reading == LIKELY else {}
+    return RunConfig(**recipe, row=setting, setting=setting).model_dump(mode="json")
 
 
 def _reading(config: dict) -> tuple[str, str]:
     """The reading that a config is nearest to, and the choices in which it differs from it."""
-    default = _changed(config, {}, NOT_CHOICES)
-    likely = _changed(config, _likely_recipe(), NOT_CHOICES - {"epochs"})
+    default = _changed(config, "", NOT_CHOICES)
+    likely = _changed(config, LIKELY, NOT_CHOICES - {"epochs"})
     reading, changed = ("", default) if len(default) <= len(likely) else (LIKELY, likely)
     return reading, ", ".join(f"{key}={config[key]}" for key in changed)
 
 
-def _changed(config: dict, recipe: dict, ignored: frozenset) -> list[str]:
-    given = {name: config[name] for name in ("row", "setting")}
-    plain = RunConfig(**{**recipe, **given}).model_dump(mode="json")
+def _changed(config: dict, reading: str, ignored: frozenset) -> list[str]:
+    plain = dict(_plain(reading, config["setting"]))
     plain["persons_in_sums"] = "batch" if config["centres"] == "batch" else "all"  # implied
     plain["centres_gradient"] &= config["centres"] == "batch"  # no other centres have one
     return [k for k in plain if k not in ignored and config.get(k, plain[k]) != plain[k]]

@@ -30,6 +30,12 @@ PRIMARY_SPLITS = {"all splits": range(PLANNED), "splits 2 to 9": range(2, PLANNE
 PREDICTED = 57  # training persons of the planned prediction
 PREDICTED_SPLITS = range(5)
 
+# The columns of `differences` where no pair shares a split.
+EMPTY = (
+    "network setting contrast claim choice ingredient score splits difference low high these_low "
+    "these_high which unfitted"
+).split()
+
 Pairs = Iterable[tuple[dict, pd.DataFrame, pd.DataFrame]]  # labels, better, worse
 
 
@@ -109,8 +115,7 @@ def differences(pairs: Pairs, columns: Sequence[str]) -> pd.DataFrame:
         table["values"] = list(gains.T.to_numpy())
         labels = {"which": listed(gains.index), "unfitted": not_fitted(*used), **labels}
         lines.append(table.rename_axis("score").reset_index().assign(**labels))
-    empty = pd.DataFrame(columns=["network", "setting", "contrast", "claim", "score", "splits"])
-    return pd.concat(lines, ignore_index=True) if lines else empty
+    return pd.concat(lines, ignore_index=True) if lines else pd.DataFrame(columns=EMPTY, dtype=str)
 
 
 def _gains(better: pd.DataFrame, worse: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -362,7 +367,7 @@ def prediction(frame: pd.DataFrame) -> pd.DataFrame:
         One row per network and score, over splits 0 to 4: the columns of `differences`, and said
         (these persons): in our default reading `confirmed` if both scores fall and their intervals
         exclude zero, `refuted` if either rises likewise, else `inconclusive`; in the likely reading
-        `refuted` if both fall, else `not refuted`.
+        `refuted` if both fall, else `not refuted`; `not yet measured` while a split is missing.
     """
     plain = frame[(frame.changed == "") & frame.split.isin(PREDICTED_SPLITS)]
     pairs = []
@@ -377,5 +382,7 @@ def prediction(frame: pd.DataFrame) -> pd.DataFrame:
         said = "confirmed" if falls else "refuted" if rises else "inconclusive"
         if LIKELY in network:
             said = "refuted" if falls else "not refuted"
+        if part.splits.iloc[0] < len(PREDICTED_SPLITS):
+            said = waiting_words(part.splits.iloc[0], len(PREDICTED_SPLITS))
         table.loc[part.index, "said"] = said
     return table

@@ -86,24 +86,33 @@ def write_report(folder: Path) -> list[Path]:
     return paths
 
 
-def unchanged(folder: Path) -> pd.DataFrame:
-    """Records of the studies at or below a folder, of networks whose choices they do not vary.
+def everything(folder: Path) -> pd.DataFrame:
+    """Records of all studies at or below a folder, each run once.
 
-    A study that scores held-out persons is left out.
-
+    Returns:
+        As `read_records`, and varied: do all studies that hold this run score held-out persons, or
+        change choices of its network?
     Raises:
-        ValueError: the studies are of several data sets.
+        ValueError: there is no study, or studies of several data sets.
     """
-    plain = []
+    studies = []
     for runs in sorted(Path(folder).rglob("runs")):
         frame = read_records(runs)
         varied = frame.network[(frame.changed != "") | frame.validation.any()]
-        plain.append(frame[~frame.network.isin(varied)])
-    one = ["network", "setting", "split", "seed", "weights_sha256", "data_sha256"]
-    frame = pd.concat(plain, ignore_index=True).drop_duplicates(one)
+        studies.append(frame.assign(varied=frame.network.isin(varied)))
+    if not studies:
+        raise ValueError(f"no folder runs/ with records at or below {folder}")
+    one = ["network", "setting", "changed", "split", "validation", "seed", "weights_sha256"]
+    frame = pd.concat(studies, ignore_index=True).sort_values("varied", kind="stable")
     if frame.data_sha256.nunique() > 1:
         raise ValueError(f"the studies below {folder} are of several data sets; expected one")
-    return frame
+    return frame.drop_duplicates(one).reset_index(drop=True)
+
+
+def unchanged(folder: Path) -> pd.DataFrame:
+    """Those of `everything` that are not of a study which varies choices of their network."""
+    frame = everything(folder)
+    return frame[~frame.varied]
 
 
 # --- presets --------------------------------------------------------------------------------------

@@ -1,0 +1,170 @@
+"""Which readings of the paper reproduce its order of the settings, and what decides."""
+
+import pandas as pd
+
+from reid_lib.study.choices import orders, under
+from reid_lib.study.records import DECIDING, LAST, LIKELY, brief, splits_words
+from reid_lib.study.statistics import (
+    differences,
+    gain,
+    judged,
+    planned,
+    primary_family,
+)
+from reid_lib.study.tables import NOTES
+
+# What may decide -> the keys of a configuration that belong to it.
+INGREDIENTS = {
+    "batches": {"batches", "images_per_person"},
+    "centres": {"centres", "centres_gradient"},
+    "persons in the sums": {"persons_in_sums"},
+    "normalisation at test": {"codes"},
+    "learning rate": {"schedule"},
+}
+TWO = ("set2 over set1", "set3 over set2")
+ORDERS = {  # has a reading the paper's order?
+    "yes": "Beyond the noise between splits",
+    "in the means": "In the means, within the noise",
+    "no": "No: a difference is reversed beyond the noise",
+    "not in the means": "Not in the means, within the noise",
+    "not yet measured": "Not yet measured",
+}
+
+
+def readings(frame: pd.DataFrame) -> pd.DataFrame:
+    """Each reading's differences between the settings, and whether they give the paper's order.
+
+    Args:
+        frame: as `summary.everything` returns it.
+    Returns:
+        One row per network and choice that set 3 and set 2 were trained in: name, choice ("" for
+        none), splits, `TWO` (rank-1 / mAP, in points), order: `yes` (both contrasts hold for these
+        persons, by the planned tests where there are any), `in the means` (all four differences are
+        above zero), `no` (a contrast does not hold), `not in the means`, or `not yet measured`
+        where planned splits or set 1 are missing.
+    """
+    frame = _first(frame)
+    table, family, lines = orders(frame, DECIDING), primary_family(frame), []
+    for (network, choice), part in table.groupby(["network", "choice"], sort=False):
+        two = {name: rows for name, rows in part.groupby("contrast", sort=False)}
+        if TWO[1] not in two:
+            continue
+        line = {"network": network, "name": brief(frame)[network], "choice": choice}
+        line |= {"splits": two[TWO[1]].which.iloc[0]}
+        for name in TWO:
+            gains = two[name].difference if name in two else []
+            line[name] = " / ".join(map("{:+.1f}".format, gains))
+        said = {name: judged(rows.assign(better=1)) for name, rows in two.items()}
+        if choice == "" and network in set(planned(frame).network):
+            rows = family.drop_duplicates("contrast").set_index("contrast")  # of all splits
+            said = {name: rows.loc[name] for name in TWO}
+        lines.append(
+            line | {"order": _order(part, [row["these persons"] for row in said.values()])}
+        )
+    columns = ["network", "name", "choice", "splits", *TWO, "order"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def _order(part: pd.DataFrame, said: list[str]) -> str:
+    """The column `order` of `readings`, from differences and the contrasts' verdicts."""
+    waiting = [words for words in said if words.startswith("not yet measured")]
+    if waiting or "does not hold" in said:
+        return min(waiting, default="no")
+    if len(said) < 2:
+        return "not yet measured (set 1)"
+    if set(said) == {"holds"}:
+        return "yes"
+    return "in the means" if (part.difference > 0).all() else "not in the means"
+
+
+def _first(frame: pd.DataFrame) -> pd.DataFrame:
+    """Runs on test persons with half of the persons to train, the first seed of each split."""
+    frame = frame[~frame.validation & frame.train_persons.isna()]
+    frame = frame.sort_values("seed", kind="stable")
+    return frame.drop_duplicates(["network", "setting", "changed", "split"]).sort_index()
+
+
+def ingredients(frame: pd.DataFrame) -> pd.DataFrame:
+    """What moves set 3 - set 2, of `INGREDIENTS`: one choice or two of a reading changed.
+
+    Args:
+        frame: as `summary.everything` returns it.
+    Returns:
+        One row per ingredient, network, choice and score: the columns of `differences` of (set 3 -
+        set 2 under the choice) - (set 3 - set 2 without it). A choice that changes other keys too
+        is left out.
+    """
+    frame, pairs = _first(frame), []
+    for network, part in frame.groupby("network", sort=False):
+        choices = [(choice, part, choice, part) for choice in part.changed.unique() if choice]
+        if f"unit {LAST} mAP" in part:
+            kinds = [
+                part.assign(**{name: part[f"{kind}{LAST} {s}"] for name, s in DECIDING.items()})
+                for kind in ("unit ", "")
+            ]
+            choices.append(("codes=unit", kinds[0], "", kinds[1]))
+        for words, changed, choice, plain in choices:
+            keys = {word.partition("=")[0] for word in words.split(", ")} - {"epochs"}
+            named = [name for name, own in INGREDIENTS.items() if keys & own]
+            if keys <= set().union(*(INGREDIENTS[name] for name in named)):
+                labels = {"network": network, "choice": words, "ingredient": " and ".join(named)}
+                pairs.append((labels, _third(changed, choice), _third(plain, "")))
+    return differences(pairs, DECIDING)
+
+
+def _third(part: pd.DataFrame, choice: str) -> pd.DataFrame:
+    """What set 3 gains over set 2 under a choice, per split."""
+    return gain(*(under(part, name, choice) for name in ("set3", "set2")), DECIDING)
+
+
+def answer_text(frame: pd.DataFrame) -> str:
+    """The answer in sentences, as Markdown, from the records of `summary.everything` alone."""
+    table = readings(frame)
+    kind, lines = table.order.str.partition(" (")[0], []
+    measured, ours, nearly = (kind != "not yet measured"), kind == "yes", kind == "in the means"
+    head = (
+        f"**{ours.sum()} of {measured.sum()} measured readings have the paper's order, set 1 < set "
+        "2 < set 3 in rank-1 and mAP, beyond the noise between splits; "
+        f"{nearly.sum()} more in the means.**"
+    )
+    for order, words in ORDERS.items():
+        part = table[kind == order]
+        named = part[(part.choice == "") | (ours | nearly)[part.index]]
+        names = [_reading(row) for row in named.to_dict("records")]
+        others = len(part) - len(named)
+        names += [f"{others} with choices changed"] if others else []
+        lines.append(f"- {words}: {'; '.join(names) or 'none'}.")
+    moved = ingredients(frame)
+    beyond = (moved.these_low.astype(float) > 0) | (moved.these_high.astype(float) < 0)
+    moved = moved.assign(name=moved.network.replace(brief(frame)), beyond=beyond)
+    most = moved.groupby(["ingredient", "network", "choice"]).beyond.sum()
+    most = most.groupby("ingredient").max()
+    both, one = (", ".join(most.index[most == scores]) or "nothing" for scores in (2, 1))
+    what = (
+        f"**What decides whether set 3 gains on set 2? Beyond the noise in both scores: {both}; in "
+        f"one score: {one}.** How far each choice moves set 3 - set 2, rank-1 / mAP in points:"
+    )
+    names = dict.fromkeys([*INGREDIENTS, *moved.ingredient])
+    where = [f"- {name}: {_moved(moved, name)}." for name in names]
+    return "\n".join([head, "", *lines, "", what, "", *where, "", NOTES["answer"]])
+
+
+def _reading(row: dict) -> str:
+    """A reading with its differences, in words."""
+    choice = f" with {row['choice']}" if row["choice"] else ""
+    waiting = row["order"].partition(" (")[2].strip(")") or splits_words(row["splits"])
+    gains = [f"{name} {row[name]}" for name in TWO if row[name]]
+    return f"{row['name']}{choice} ({waiting}; {', '.join(gains)})"
+
+
+def _moved(table: pd.DataFrame, ingredient: str) -> str:
+    """What changing one ingredient alone did to set 3 - set 2, in words."""
+    table, texts = table[table.ingredient == ingredient], []
+    for (name, choice), part in table.groupby(["name", "choice"], sort=False):
+        scores = part.score[part.beyond].map(DECIDING)
+        noise = f"beyond the noise in {' and '.join(scores)}" if len(scores) else "within the noise"
+        gains = " / ".join(map("{:+.1f}".format, part.difference))
+        texts.append(f"{choice} {gains} on {name} ({splits_words(part.which.iloc[0])}), {noise}")
+    if not table.network.str.contains(LIKELY).any():
+        texts.append("not yet measured in the likely reading")
+    return "; ".join(texts)
