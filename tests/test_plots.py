@@ -138,12 +138,14 @@ def test_a_row_of_the_table_looks_the_same_whichever_rows_are_beside_it():
     assert both["a_set2"] != both["b_set2"]
 
 
-def test_each_setting_differs_in_colour_marker_and_line():
+def test_each_setting_differs_in_its_marker_and_the_papers_in_colour_and_line_too():
     styles = style.styles_of(SETTINGS)
-    for marks in zip(*styles.values(), strict=True):
-        assert len(set(marks)) == len(SETTINGS)
-    assert styles["xent_htri"] == style.STYLES["xent_htri"]
-    assert styles["htri_cl"] == style.STYLES["htri_cl"]
+    assert len({marker for _, marker, _ in styles.values()}) == len(SETTINGS)
+    for marks in zip(*style.STYLES.values(), strict=True):
+        assert len(set(marks)) == len(style.STYLES)
+    named = {"xent_htri", "htri_cl", "set1", "set2", "set3"}
+    assert all(styles[name] == style.STYLES[name] for name in named)
+    assert not {styles[name] for name in set(SETTINGS) - named} & {styles[n] for n in named}
 
 
 def test_the_method_needs_no_plotting_library():

@@ -70,13 +70,14 @@ _SPHERE = {"ls": (0, (3, 2)), "color": style.INK, "lw": 0.9, "gid": "sphere of r
 
 
 @style.in_style()
-def losses_in_the_plane(cases: Sequence[Mapping[str, Any]]) -> Figure:
+def losses_in_the_plane(cases: Sequence[Mapping[str, Any]], columns: int = 3) -> Figure:
     """Show what a loss does to two-dimensional codes (Fig. 2): before hollow, after solid.
 
     Args:
         cases: one mapping per panel, with `title`; `before` and `after`, (N, 2) codes; `labels`,
             (N,) int persons; and optionally `centres`, (P, 2); `radii`, (P,) the spheres' d_min;
             and `boundary`, (M, 4) line segments x0, y0, x1, y1.
+        columns: of panels.
     Returns:
         A figure two columns wide.
     Raises:
@@ -86,8 +87,8 @@ def losses_in_the_plane(cases: Sequence[Mapping[str, Any]]) -> Figure:
     for case in cases:
         shapes = {"labels": "n", "centres": "p 2", "radii": "p", "boundary": "m 4"}
         style.check_shapes(case, before="n 2", after="n 2", **shapes)
-    columns = min(3, len(cases))
-    size = columns * style.DOUBLE / 3, math.ceil(len(cases) / columns) * 2.4 + 0.4
+    side, columns = style.DOUBLE / columns, min(columns, len(cases))
+    size = side * columns, (side + 0.1) * math.ceil(len(cases) / columns) + 0.6
     figure, grid = style.panels(len(cases), columns, size)
     for axes, case in zip(grid, cases, strict=True):
         before, after = (np.asarray(case[key], dtype=float) for key in ("before", "after"))
@@ -99,7 +100,7 @@ def losses_in_the_plane(cases: Sequence[Mapping[str, Any]]) -> Figure:
             segments = np.asarray(case["boundary"], dtype=float).reshape(-1, 2, 2)
             lines = LineCollection(segments, colors=style.INK, linewidths=0.8, gid="boundary")
             axes.add_collection(lines, autolim=False)
-        axes.set(title=style.wrap(case["title"], 32), aspect="equal", adjustable="datalim")
+        axes.set(title=style.wrap(case["title"], 24), aspect="equal", adjustable="datalim")
     return _finish_plane(figure, "from before to after")
 
 

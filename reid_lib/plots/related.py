@@ -7,9 +7,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reid_lib.plots import style
+from reid_lib.plots.method import losses_in_the_plane
 
 
-@style.in_style()
 def at_a_glance(points: np.ndarray, labels: np.ndarray, moved: Mapping[str, np.ndarray]) -> Figure:
     """Show where each loss moves the same codes in the plane, one small panel per loss.
 
@@ -27,33 +27,11 @@ def at_a_glance(points: np.ndarray, labels: np.ndarray, moved: Mapping[str, np.n
         1
     """
     style.check_not_empty(moved, "moved")
-    points, labels = np.asarray(points, dtype=float), np.asarray(labels)
     given = {"points": points, "labels": labels, **moved}
     style.check_shapes(given, points="n 2", labels="n", **dict.fromkeys(moved, "n 2"))
-    columns = min(4, len(moved))
-    lines = -(-len(moved) // columns)
-    figure, grid = style.panels(
-        len(moved), columns, (style.DOUBLE * columns / 4, 1.8 * lines + 0.4)
-    )
-    arrows = {"angles": "xy", "scale_units": "xy", "scale": 1, "color": style.GREY, "width": 0.008}
-    for axes, (title, after) in zip(grid, moved.items(), strict=True):
-        after = np.asarray(after, dtype=float)
-        axes.quiver(*points.T, *(after - points).T, **arrows)
-        for person in np.unique(labels):
-            own, colour = labels == person, style.PALETTE[person % len(style.PALETTE)]
-            look = {"marker": style.MARKERS[person % len(style.MARKERS)], "s": 12}
-            axes.scatter(
-                *points[own].T, fc="none", ec=colour, lw=0.7, alpha=0.5, gid="before", **look
-            )
-            axes.scatter(
-                *after[own].T, fc=colour, ec="white", lw=0.3, zorder=3, gid="after", **look
-            )
-        axes.set_title(title, parse_math=False, fontsize=style.SMALL + 1)
-        axes.set_aspect("equal", adjustable="datalim")
-        axes.spines[:].set_visible(True)
-        axes.tick_params(labelsize=style.SMALL)
-    style.legend(figure)
-    return style.finish(figure)
+    shared = {"before": points, "labels": labels}
+    cases = [{"title": title, "after": after} | shared for title, after in moved.items()]
+    return losses_in_the_plane(cases, columns=4)
 
 
 @style.in_style()
@@ -77,11 +55,9 @@ def score_by_ratio(table: pd.DataFrame, ours: tuple[str, ...] = ()) -> Figure:
     style.check_table(table, wanted, "table")
     figure, (axes,) = style.panels(1, 1, (style.DOUBLE, 3.6))
     for number, (row, line) in enumerate(table.iterrows(), start=1):
-        own = row in ours
-        colour, marker = (style.PALETTE[0], "D") if own else (style.INK, "o")
-        x, y = line["ratio"], line["rank-1"]
-        look = {"color": colour, "marker": marker, "ms": 4, "ls": "none"}
-        axes.plot(x, y, gid=f"{number} {row}", **look)
+        colour, marker = (style.PALETTE[0], "D") if row in ours else (style.INK, "o")
+        x, y, name = line["ratio"], line["rank-1"], f"{number} {row}"
+        axes.plot(x, y, ls="none", color=colour, marker=marker, gid=name)
         axes.vlines(x, line["rank-1 low"], line["rank-1 high"], colour, lw=0.8)
         axes.hlines(y, line["ratio low"], line["ratio high"], colour, lw=0.8)
         axes.annotate(str(number), (x, y), (4, 3), textcoords="offset points", color=colour)

@@ -55,7 +55,7 @@ def styles_of(names: Iterable[str]) -> dict[str, tuple]:
     styles = {name: STYLES[setting] for name, setting in known.items()}
     taken = {mark for style in styles.values() for mark in style[:2]}
     colours = [c for c in ("#009e73", "#d55e00", *PALETTE) if c not in taken] or list(PALETTE)
-    markers = [marker for marker in ("P", "X", "*", "h") if marker not in taken]
+    markers = [marker for marker in "PX*hp<>dv8H" if marker not in taken]
     for i, name in enumerate(name for name in names if name not in styles):
         dash = (0, (2 + i % 4, 1)) if i else "solid"
         styles[name] = (colours[i % len(colours)], markers[i % len(markers)], dash)
