@@ -1,9 +1,9 @@
 """What the page's scripts read, computed before: ranked galleries, codes in the plane, thumbnails.
 
-Each file of data is JSON behind `window.<name> =`: a page that is opened from a disk, without a
-server, may load a script and may not fetch a file.
+Data are JSON behind `window.<name> =`: a page that is opened from a disk may load scripts only.
 """
 
+import functools
 import json
 from pathlib import Path
 
@@ -13,10 +13,9 @@ import torch
 from PIL import Image
 
 from reid_lib.config import Embedded, Preset, RunConfig
-from reid_lib.dataset import fingerprint, load_pixels, read_pku
+from reid_lib.dataset import fingerprint, read_pku
 from reid_lib.engine.plan import data_folder
-from reid_lib.engine.runs import Run
-from reid_lib.explorer.widgets import finished_runs
+from reid_lib.engine.runs import Run, read_run, run_folder
 from reid_lib.metrics import Protocol, evaluate, rank_gallery
 
 NEAREST = 10
@@ -33,17 +32,16 @@ def write(study: Preset, root: Path, folder: Path) -> None:
         root: holds data/, results/ and figures/.
         folder: where the files go.
     Raises:
-        ValueError: the preset shows real people, a run or the file of coordinates is missing, or
-            the images are not those that the runs saw.
+        ValueError: real people, no run or no coordinates, or other images than the runs saw.
     """
     if not isinstance(study.data, Embedded):
         raise ValueError(f"preset {study.name} shows real people; expected drawn ones")
-    ended = finished_runs(root / "results", [row.row for row in study.rows]).get(study.name, [])
-    runs = {run.config.row: run for run in ended if run.config.split == study.splits[0]}
     coordinates = root / "figures" / study.name / "tsne.csv"
-    if not runs or not coordinates.is_file():
-        what = coordinates if runs else f"a finished run of preset {study.name}"
-        raise ValueError(f"{what} is missing; first: make reproduce PRESET={study.name}")
+    if not coordinates.is_file():
+        raise ValueError(f"{coordinates} is missing; first: make reproduce PRESET={study.name}")
+    of_row = functools.partial(run_folder, root / "results", study, split=study.splits[0])
+    found = [read_run(of_row(row)) for row, split in study.runs if split == study.splits[0]]
+    runs = {run.config.row: run for run in found if not run.failed}
     first = next(iter(runs.values()))
     index = read_pku(data_folder(study, root / "data"))
     if fingerprint(index) != first.config.data_sha256:
@@ -64,9 +62,8 @@ def shown(runs: dict[str, Run], planes: pd.DataFrame) -> dict:
         runs: row -> its run, all of one split and one data set.
         planes: as notebook 05 saves it: one line per row and image.
     Returns:
-        `images`: their names, pids, camids and orientations, in the order that numbers them;
-        `across`: thumbnails in one line of the sheet; `rows`: row -> xy, and under raw and unit
-        what `rankings` returns.
+        `images`: names, pids, camids and orientations, in the order that numbers them; `across`:
+        thumbnails in a line; `rows`: row -> xy, and what `rankings` returns under raw and unit.
     Raises:
         ValueError: runs or coordinates are of different images.
     """
@@ -86,12 +83,10 @@ def rankings(run: Run, protocol: Protocol) -> dict[str, list]:
     """Rank the other camera's images for every image of a run.
 
     Returns:
-        One entry per image: `nearest`, the numbers of the ten nearest images; `distances` to them,
-        to four digits; `AP`, a fraction; `first`, the rank of the first correct image.
+        One entry per image: `nearest`, the numbers of the ten nearest; `distances` to them, to four
+        digits; `AP`, a fraction; `first`, the rank of the first correct image.
     """
-    found = {
-        key: [None] * len(run.codes["pids"]) for key in ("nearest", "distances", "AP", "first")
-    }
+    found = {key: [0] * len(run.codes["pids"]) for key in ("nearest", "distances", "AP", "first")}
     for direction in ("A->B", "B->A"):
         query, gallery = run.query_gallery(direction)
         scores = evaluate(*run.scored_arrays(direction), protocol).per_query
@@ -110,8 +105,7 @@ def thumbnails(paths: list[str]) -> Image.Image:
     width, height = THUMBNAIL
     sheet = Image.new("RGB", (ACROSS * width, -(-len(paths) // ACROSS) * height))
     for number, path in enumerate(paths):
-        pixels = load_pixels(pd.DataFrame({"path": [path]}))[0].permute(1, 2, 0).numpy()
-        small = Image.fromarray(pixels).resize(THUMBNAIL, Image.Resampling.LANCZOS)
+        small = Image.open(path).convert("RGB").resize(THUMBNAIL, Image.Resampling.LANCZOS)
         sheet.paste(small, (number % ACROSS * width, number // ACROSS * height))
     return sheet
 
@@ -121,7 +115,6 @@ def points() -> dict:
     labels = torch.arange(3).repeat_interleave(8)
     around = torch.tensor([[-1.0, 0.0], [1.2, 0.4], [0.1, 1.8]])
     noise = torch.randn(24, 2, generator=torch.Generator().manual_seed(0))
-    config = RunConfig(row="set3", setting="set3")
     codes = np.round((around[labels] + 0.75 * noise).double().numpy(), 4).tolist()
-    weights = {"beta": config.beta, "gamma": config.gamma}
+    weights = RunConfig(row="set3", setting="set3").model_dump(include={"beta", "gamma"})
     return {"codes": codes, "labels": labels.tolist(), **weights}

@@ -434,7 +434,7 @@ def test_tables_are_set_as_tables_and_what_a_function_returns_as_one_text(browse
     for name in pages:
         page.goto(f"{address}/{name}")
         assert not re.search(r"^\| .* \|", page.locator("article").inner_text(), re.M), name
-    for name in ("index", "claims", "real", "notebooks/08_open_choices"):
+    for name in ("index", "claims", "article", "notebooks/08_open_choices"):
         page.goto(f"{address}/{name}.html")
         assert page.locator("table", has_text="verdict").count(), name
     page.goto(f"{address}/api/losses.html")
@@ -485,7 +485,7 @@ def test_names_from_a_data_set_stay_text(browser, tmp_path):
     frame = pd.DataFrame({HOSTILE: [HOSTILE]}, index=[HOSTILE])
     root, study = a_root(tmp_path / "root"), load_preset("smoke")
     figures = root / "figures" / "smoke"
-    for figure in ("sheet", "fig1", "fig2", "fig3", "tsne", "viewpoint_angle"):
+    for figure in ("sheet", "fig1", "fig2", "fig3", "tsne", "viewpoint_angle", "related_losses"):
         drawn(figures / f"{figure}.png", f"Shows the image {HOSTILE} and more.")
     texts = table_texts(table, f"Note on {HOSTILE}")
     (figures / "table1.html").write_text(texts["html"])
