@@ -106,14 +106,16 @@ def a_ninth_orientation(folder):
 )
 def test_a_fault_that_would_falsify_a_score_is_an_error_by_name(folder, capsys, fault, message):
     fault(folder)
-    assert any(message in error for error in check(folder).errors)
-    assert main(["check", str(folder)]) == 2
+    assert any(message in error for error in check(folder, pku=True).errors)
+    assert main(["check", str(folder), "--pku"]) == 2
     assert message in capsys.readouterr().out
 
 
 def test_missing_views_take_one_line_per_person_and_camera(folder):
     Image.new("RGB", (24, 48)).save(folder / "5_3_1.png")
-    missing = [line for line in check(folder).errors if "missing" in line]
+    errors = check(folder, pku=True).errors
+    assert "3 cameras; PKU-ReID has 2" in errors
+    missing = [line for line in errors if "missing" in line]
     assert len(missing) == 6  # camera 3 has one view of one person and none of the others
     assert "1_3_1, 1_3_2, 1_3_3, 1_3_4, 1_3_5, 1_3_6, 1_3_7, 1_3_8: missing view" in missing
 

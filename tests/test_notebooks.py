@@ -18,7 +18,7 @@ from reid_lib.plots.cases import ranked_case
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("0[1-7]_*.ipynb"))
 LONGEST = 15  # lines of a cell
-COMMON = ("preset", "data", "weights", "splits", "name", "root", "publish")
+COMMON = ("preset", "data", "weights", "splits", "name", "persons", "root", "publish")
 by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 

@@ -131,12 +131,17 @@ def height_ratio(images) -> float:
 
 
 @style.in_style()
-def person_sheet(images: np.ndarray, title: str = "") -> Figure:
-    """Show the 16 views of one person; columns: orientations; rows: cameras.
+def person_sheet(
+    images: np.ndarray, title: str = "", cameras: Sequence = (), columns: str = "orientation"
+) -> Figure:
+    """Show the images of one person; rows: cameras; columns: orientations, or one after another.
 
     Args:
-        images: (2, 8, H, W, 3) uint8; images[c, o] is camera c + 1, orientation o + 1.
+        images: (C, V, H, W, 3) uint8; images[c, o] is of camera c, by default orientation o + 1. A
+            white picture stands for a missing one.
         title: one line above the sheet, taken literally.
+        cameras: their names; 1 to C if empty.
+        columns: what a column is, as a word above them.
     Returns:
         A figure two columns wide.
     Raises:
@@ -147,24 +152,27 @@ def person_sheet(images: np.ndarray, title: str = "") -> Figure:
         17
     """
     images = np.asarray(images)
-    if images.ndim != 5 or images.shape[:2] != (2, 8):
-        raise ValueError(f"images is {images.shape}; expected (2, 8, H, W, 3): camera, orientation")
-    flat = style.check_images(images.reshape(16, *images.shape[2:]), "images")
-    width = min((style.DOUBLE - 0.31) / 8 - 0.05, 2.2 / height_ratio(flat))
+    if images.ndim != 5 or 0 in images.shape:
+        raise ValueError(f"images is {images.shape}; expected (C, V, H, W, 3): camera, view")
+    count, views = images.shape[:2]
+    style.check_lengths(count, cameras=cameras or range(count))
+    flat = style.check_images(images.reshape(count * views, *images.shape[2:]), "images")
+    width = min((style.DOUBLE - 0.31) / max(views, 8) - 0.05, 2.2 / height_ratio(flat))
     height = width * height_ratio(flat)
     top = 0.4 + (0.22 if title else 0)
-    page = new_page(style.DOUBLE, top + 2 * (height + 0.05) + 0.04)
+    page = new_page(style.DOUBLE, top + count * (height + 0.05) + 0.04)
     title = style.shorten(title, style.DOUBLE - 0.2, 9)
     write_text(page, style.DOUBLE / 2, 0.08, title, fontsize=9)
-    left = (style.DOUBLE + 0.26 - 8 * (width + 0.05)) / 2
-    write_text(page, left + 4 * (width + 0.05), top - 0.19, "orientation", va="bottom", fontsize=8)
-    grid = image_grid(page, left, top, (width, height), (2, 8), (0.05, 0.05))
+    left = (style.DOUBLE + 0.26 - views * (width + 0.05)) / 2
+    middle = left + views / 2 * (width + 0.05)
+    write_text(page, middle, top - 0.19, columns, va="bottom", fontsize=8)
+    grid = image_grid(page, left, top, (width, height), (count, views), (0.05, 0.05))
     for axes, image in zip(grid, flat, strict=True):
         show_image(axes, image)
-    for i, axes in enumerate(grid[:8]):
+    for i, axes in enumerate(grid[:views]):
         axes.set_title(str(i + 1), fontsize=style.SMALL, pad=2.5)
-    for i, axes in enumerate(grid[::8]):
-        axes.set_ylabel(f"camera {i + 1}")
+    for name, axes in zip(cameras or range(1, count + 1), grid[::views], strict=True):
+        axes.set_ylabel(f"camera {name}")
     return page.get_figure()
 
 

@@ -1,0 +1,1 @@
+"""Images in other layouts than PKU-ReID's."""
