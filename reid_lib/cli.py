@@ -34,8 +34,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _check(arguments) -> int:
     from reid_lib.engine.checks import check
+    from reid_lib.engine.plan import chosen_persons
 
-    report = check(arguments.folder, pku=arguments.pku or None)
+    persons = chosen_persons(arguments.persons)
+    report = check(arguments.folder, pku=arguments.pku or None, persons=persons)
     print(report)
     return 2 if report.errors else 0
 
@@ -214,6 +216,7 @@ def _data_commands(command) -> None:
     add = command("check", _check, "list what a data set holds, and every fault by file")
     add("folder", metavar="DIR", help="folder in PKU-ReID's or Market-1501's layout, or a CSV file")
     add("--pku", action="store_true", help="a missing view is an error, as in PKU-ReID")
+    add("--persons", type=Path, help="JSON file of the persons to look at alone (all)")
 
     add = command("synth", _synth, "draw embedded pedestrians")
     add("folder", metavar="DIR", type=Path, help="a new or empty folder")

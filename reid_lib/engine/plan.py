@@ -58,7 +58,7 @@ def data_report(preset: Preset, folder: str | Path) -> Check:
     Raises:
         ValueError: as `check`.
     """
-    persons = chosen_persons(preset)
+    persons = chosen_persons(preset.persons)
     one_size = any(row.image_size is None for row in preset.rows)
     return check(folder, one_size, pku=None if persons is None else True, persons=persons)
 
@@ -95,23 +95,23 @@ def read_data(preset: Preset, folder: str | Path) -> pd.DataFrame:
     Raises:
         ValueError: as `read_images`, or a person that the preset names has no image.
     """
-    return only_persons(read_images(folder), chosen_persons(preset))
+    return only_persons(read_images(folder), chosen_persons(preset.persons))
 
 
-def chosen_persons(preset: Preset) -> list[int] | None:
-    """The persons that a preset is restricted to; None: all.
+def chosen_persons(file: Path | None) -> list[int] | None:
+    """The ids that a file such as splits/pku74.json lists; None, all persons, without a file.
 
     Raises:
         ValueError: the file is missing or lists no persons.
     """
-    if preset.persons is None:
+    if file is None:
         return None
     try:
-        persons = json.loads(preset.persons.read_text("utf-8"))["persons"]
+        persons = json.loads(file.read_text("utf-8"))["persons"]
         return [int(pid) for pid in persons]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"PERSONS is {preset.persons}; expected a JSON file with a list of ids under "
+            f"PERSONS is {file}; expected a JSON file with a list of ids under "
             f'"persons", such as splits/pku74.json ({error!r})'
         ) from None
 
@@ -173,7 +173,7 @@ def check_plan(preset: Preset, results: str | Path) -> None:
         index = pd.DataFrame(list(views), columns=["pid", "camid", "orientation"])
     else:
         _, index, _ = scan_images(data_folder(preset, ""))
-        index = only_persons(index, chosen_persons(preset))
+        index = only_persons(index, chosen_persons(preset.persons))
     check_unlocked(Path(results) / preset.name)
     for row in preset.rows:
         check_start(row, preset.weights)
