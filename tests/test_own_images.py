@@ -240,6 +240,8 @@ def chain(request, tmp_path_factory):
     assert main(["train", *given, "--row", "htri"]) == 0
     printed = {}
     for path in NOTEBOOKS:
+        if path.stem == "02_method" and request.param is not wide:
+            continue  # it looks at no data
         parameters = {"preset": str(file), "root": str(root), "row": "set2", "progress": "lines"}
         names = {} if path.stem.startswith("03") else {"row": None, "progress": None}
         parameters = {k: v for k, v in parameters.items() if k not in names}

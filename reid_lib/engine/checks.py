@@ -70,16 +70,8 @@ def check(
     """
     kind, index, errors = scan_images(data)
     index = only_persons(index, persons)
-    errors = list(errors)
-    contents, sizes = [], []
-    for name, path in zip(map(printable, file_names(index)), index.path, strict=True):
-        content = Path(path).read_bytes()
-        contents.append(hashlib.sha256(content).hexdigest())
-        try:
-            sizes.append(decode(content).shape[1::-1])
-        except ValueError as error:
-            sizes.append(None)
-            errors.append(f"{name}: {error}")
+    contents, sizes, unreadable = _open_all(index)
+    errors = [*errors, *unreadable]
     counted = Counter(size for size in sizes if size)
     if pku is None:
         pku = kind == "pku" and index.pid.nunique() == PKU_PERSONS
@@ -105,6 +97,20 @@ def check(
         "fingerprint": fingerprint_of(index, contents),
     }
     return Check(summary, errors, notices)
+
+
+def _open_all(index: pd.DataFrame) -> tuple[list[str], list[tuple[int, int] | None], list[str]]:
+    """Of each image its SHA-256 and its width and height, None if it cannot be read; and faults."""
+    contents, sizes, faults = [], [], []
+    for name, path in zip(map(printable, file_names(index)), index.path, strict=True):
+        content = Path(path).read_bytes()
+        contents.append(hashlib.sha256(content).hexdigest())
+        try:
+            sizes.append(decode(content).shape[1::-1])
+        except ValueError as error:
+            sizes.append(None)
+            faults.append(f"{name}: {error}")
+    return contents, sizes, faults
 
 
 def only_persons(index: pd.DataFrame, persons: Iterable[int] | None) -> pd.DataFrame:

@@ -14,6 +14,8 @@ from tqdm import tqdm
 from reid_lib.pedestrians.people import VIEWS, draw_persons
 from reid_lib.pedestrians.rendering import render_person
 
+# `0001_c1s1_000003_00.png`: the orientation in place of the frame. Half of the persons train; of the
+# others orientation 1 is the query.
 MARKET_PARTS = ("bounding_box_train", "query", "bounding_box_test")
 BYTES_PER_PERSON = VIEWS * 16_384  # a noisy 128 x 48 PNG, rounded up
 
@@ -29,11 +31,9 @@ def write_dataset(
     """Draw a data set into `folder`, and its attributes into `<folder>.persons.csv` beside it.
 
     Files are named `personId_cameraId_orientationId.png`, the person padded to at least three
-    digits; in Market-1501's layout `0001_c1s1_000003_00.png`, the orientation in place of the
-    frame, with half of the persons in bounding_box_train and, of the others, orientation 1 in query
-    and the rest in bounding_box_test. Everything is drawn into a temporary folder beside the target
-    and renamed when it is complete. The bytes depend on `persons` and `seed` alone, not on
-    `workers`.
+    digits, or as in Market-1501 (`MARKET_PARTS`). Everything is drawn into a temporary folder
+    beside the target and renamed when it is complete. The bytes depend on `persons` and `seed`
+    alone, not on `workers`.
 
     Args:
         folder: new or empty; missing parents are created.
