@@ -14,8 +14,8 @@ from tqdm import tqdm
 from reid_lib.pedestrians.people import VIEWS, draw_persons
 from reid_lib.pedestrians.rendering import render_person
 
-# `0001_c1s1_000003_00.png`: the orientation in place of the frame. Half of the persons train; of the
-# others orientation 1 is the query.
+# `0001_c1s1_000003_00.png`: the orientation in place of the frame. Half of the persons train; of
+# the others orientation 1 is the query.
 MARKET_PARTS = ("bounding_box_train", "query", "bounding_box_test")
 BYTES_PER_PERSON = VIEWS * 16_384  # a noisy 128 x 48 PNG, rounded up
 
