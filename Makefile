@@ -26,7 +26,7 @@ VENV    := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup reproduce unlock lab site test test-slow test-browser test-gpu lint format readme lock
+.PHONY: help setup reproduce unlock lab site pdf test test-slow test-browser test-gpu lint format readme lock
 
 ## make help       this list
 help:
@@ -35,13 +35,20 @@ help:
 ## make setup      create .venv from requirements.lock (every other target does this first)
 setup: .venv/requirements.lock
 
+# In a checkout, git leaves the notebooks' outputs out (.gitattributes), unless a filter is set.
+	@if test -e .git && command -v git >/dev/null && ! git config filter.nbstripout.clean >/dev/null \
+	    && git config filter.nbstripout.clean '$(VENV)/nbstripout --keep-id'; then \
+	  echo "git leaves notebooks' outputs out of this clone; not to: git config filter.nbstripout.clean cat"; \
+	fi
+
 # uv comes from the lock too: its lines are cut out for pip, and uv installs the rest.
 # The stamp is a copy of the lock, written last, so that a broken install is done again.
 .venv/requirements.lock: requirements.lock
 	@if ! cmp -s requirements.lock $@; then \
 	  rm -f $@; \
 	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, this is " + sys.version)'; \
-	  test -x $(VENV)/python || $(PYTHON) -m venv .venv; \
+	  test -x $(VENV)/python || { echo 'environment: creating .venv'; $(PYTHON) -m venv .venv; }; \
+	  echo "packages: installing $$(grep -c '^[^ #]' requirements.lock) from requirements.lock"; \
 	  awk '/^[^ #]/ {uv = /^uv==/} uv' requirements.lock > .venv/uv.lock; \
 	  $(VENV)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.lock; \
 	  $(VENV)/uv pip sync --quiet --python $(VENV)/python --require-hashes --compile-bytecode requirements.lock; \
@@ -70,6 +77,10 @@ lab: setup
 site: setup
 	@$(VENV)/python site/build.py '$(PRESET)'
 
+## make pdf        the article of that site as one PDF, results/article.pdf (needs Chromium)
+pdf: site
+	@$(VENV)/python site/pdf.py '$(PRESET)'
+
 ## make test       lint and the quick suite
 test: setup lint
 	$(VENV)/python -m pytest -m "not slow and not browser"
@@ -85,7 +96,8 @@ test-browser: setup
 	  $$root apt-get update -qq && $$root apt-get install -qq -y --no-install-recommends chromium \
 	    || echo 'there is no Chromium, and it cannot be installed here: apt-get install chromium'; \
 	fi
-	$(VENV)/python -m pytest -rs -m browser tests/test_site.py tests/test_lab.py
+	$(VENV)/python -m pytest -rs -m browser tests/test_site.py tests/test_page.py tests/test_pdf.py \
+	  tests/test_lab.py
 
 ## make test-gpu   every test that wants a graphics card; without one, each is skipped by name
 test-gpu: setup

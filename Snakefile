@@ -8,9 +8,8 @@ from snakemake.exceptions import WorkflowError
 
 from reid_lib.config import Embedded, load_preset
 from reid_lib.engine.locks import lock_folder
-from reid_lib.engine.plan import config_file, stamp_file
 from reid_lib.engine.provenance import notebook_files
-from reid_lib.engine.runs import run_folder
+from reid_lib.engine.runs import config_file, run_folder, stamp_file
 
 HERE = Path(workflow.basedir)
 PARAMETERS = ("preset", "data", "weights", "splits", "name", "persons")
@@ -28,7 +27,6 @@ RESULTS = f"results/{preset.name}"
 FIGURES = f"figures/{preset.name}"
 # Pictures of real people stay under results/.
 PIXELS = FIGURES if isinstance(preset.data, Embedded) else f"{RESULTS}/figures"
-RUNS = [(row.row, split) for row in preset.rows for split in preset.splits]
 CONFIG, STAMP = (str(file("results", preset, "{row}", "{split}")) for file in (config_file, stamp_file))
 MANIFEST = run_folder("results", preset, "{wildcards.row}", "{wildcards.split}") / "manifest.json"
 DRAWING = {  # notebook: the figures it draws without pixels, and those with
@@ -38,13 +36,16 @@ DRAWING = {  # notebook: the figures it draws without pixels, and those with
     "05_tsne": (["tsne"], []),
     "06_ranking": ([], ["fig1", "fig3", "activation"]),
     "07_viewpoint": (["viewpoint", "viewpoint_distance", "viewpoint_angle"], []),
+    "09_related_losses": (["related_losses", "related_ratio"], []),
 }
+RECORDS = sorted((HERE / "figures" / "pku74").rglob("*.json"))  # of runs on real people
 TABLES = {"04_table1": ["table1.csv", "table1.md", "table1.tex", "table1.html"],
+          "05_tsne": ["tsne.csv"],
           "07_viewpoint": ["viewpoint.csv", "viewpoint.md"]}
 
 
 def of_runs(pattern):
-    return [pattern.format(row=row, split=split) for row, split in RUNS]
+    return [pattern.format(row=row, split=split) for row, split in preset.runs]
 
 
 def notebook(name):
@@ -107,7 +108,7 @@ rule train:
     benchmark:
         f"{RESULTS}/seconds/train-{{row}}-split-{{split}}.tsv"
     # Two trainings of one thread each are done sooner than one after the other with two threads.
-    threads: max(1, (workflow.cores or 1) // len(RUNS))
+    threads: max(1, (workflow.cores or 1) // len(preset.runs))
     resources:
         card=1 if shutil.which("nvidia-smi") else 0,
     shell:
@@ -123,6 +124,7 @@ for name in DRAWING:
         input:
             of_runs(CONFIG),
             of_runs(STAMP) if name not in ("01_data", "02_method") else [],  # these need no run
+            RECORDS if name.startswith("09") else [],  # else this preset's own runs
             code(name),
             notebook=notebook(name),
         output:
@@ -140,7 +142,7 @@ rule:
     name:
         "08_open_choices"
     input:
-        sorted((HERE / "figures" / "pku74").rglob("*.json")),
+        RECORDS,
         code("08_open_choices"),
         notebook=notebook("08_open_choices"),
     output:

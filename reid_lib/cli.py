@@ -8,10 +8,13 @@ import time
 from pathlib import Path
 
 from reid_lib.config import PRESETS, load_preset
+from reid_lib.retrieval.commands import add_commands
 
 EXTRAS = {  # module -> the optional dependencies of pyproject.toml that it comes with
     **dict.fromkeys(("matplotlib", "seaborn", "sklearn"), "plots"),
     **dict.fromkeys(("papermill", "nbformat", "ipywidgets", "jinja2", "IPython"), "notebooks"),
+    **dict.fromkeys(("onnx", "onnxscript", "onnxruntime"), "onnx"),
+    "rocrate": "share",
 }
 
 
@@ -42,6 +45,12 @@ def _check(arguments) -> int:
     return 2 if report.errors else 0
 
 
+def _env(arguments) -> None:
+    from reid_lib.engine.environment import environment
+
+    print(environment(arguments.root))
+
+
 def _synth(arguments) -> None:
     from reid_lib.pedestrians import write_dataset
 
@@ -62,20 +71,15 @@ def _resolve(arguments) -> None:
 
     from reid_lib.engine.files import write_text
     from reid_lib.engine.locks import lock_folder
-    from reid_lib.engine.plan import config_file, drop_stale_stamp, read_data
-    from reid_lib.engine.prepare import check_ended_runs, complete_config, write_config
+    from reid_lib.engine.plan import read_data
+    from reid_lib.engine.prepare import resolve_all
 
     with lock_folder(results / preset.name):
         begin = time.monotonic()
         folder = data_folder(preset, arguments.root / "data", progress=sys.stderr.isatty())
         print(check_data(preset, folder))
         index = read_data(preset, folder)
-        runs = [(row.row, split) for row in preset.rows for split in preset.splits]
-        configs = [complete_config(preset, *run, index, results)[0] for run in runs]
-        changed = check_ended_runs(preset, configs, results, arguments.retrain)
-        for run, config in zip(runs, configs, strict=True):
-            write_config(config_file(results, preset, *run), config)
-            drop_stale_stamp(results, preset, *run)
+        changed = resolve_all(preset, index, results, arguments.retrain)
         seconds = results / preset.name / "seconds" / "data.tsv"
         if not seconds.is_file():  # later calls find the images drawn
             write_text(seconds, f"s\n{time.monotonic() - begin:.4f}\n")
@@ -95,20 +99,17 @@ def _train(arguments) -> int:
     results = arguments.root / "results"
 
     from reid_lib.dataset import load_pixels
-    from reid_lib.engine.prepare import complete_config, open_data, resolve
+    from reid_lib.engine.prepare import open_data, resolve
     from reid_lib.engine.runs import run_folder
     from reid_lib.training import fit
 
     index = open_data(preset, arguments.root / "data", progress=sys.stderr.isatty())
     run = preset, arguments.row, arguments.split
-    if arguments.out and not arguments.config:  # that folder is none of the preset's runs
-        config, weights = complete_config(*run, index, results)
-    else:
-        config, weights = resolve(*run, index, results, arguments.config)
+    keep = not arguments.out  # that folder is none of the preset's runs
+    config, weights = resolve(*run, index, results, arguments.config, keep)
     folder = arguments.out or run_folder(results, *run)
     pixels = load_pixels(index, config.image_size)
-    runs = len(preset.rows) * len(preset.splits)
-    ended = fit(config, index, pixels, folder, weights, "lines", runs)
+    ended = fit(config, index, pixels, folder, weights, "lines", len(preset.runs))
     if ended.failed:
         print(ended.failed, file=sys.stderr)
         return 1
@@ -121,12 +122,10 @@ def _notebook(arguments) -> int:
 
     from reid_lib.engine.notebooks import run_notebook
 
-    parameters = {}
     for assignment in arguments.parameter:
-        name, sign, value = assignment.partition("=")
-        if not sign:
+        if "=" not in assignment:
             raise ValueError(f"parameter {assignment!r} is not of the form name=value")
-        parameters[name] = value
+    parameters = dict(assignment.split("=", 1) for assignment in arguments.parameter)
     try:
         run_notebook(arguments.notebook, arguments.executed, parameters)
     except PapermillExecutionError as error:  # its text is the cell's traceback
@@ -153,9 +152,23 @@ def _records(arguments) -> None:
 
 
 def _compare(arguments) -> None:
+    if arguments.records.suffix == ".zip":
+        from reid_lib.study.crate import compare_crates
+
+        print(compare_crates(arguments.records, arguments.one, arguments.tolerance))
+        return
     from reid_lib.study.claims import compare
 
+    if arguments.other is None:
+        raise ValueError("expected RECORDS and two settings, or two crates (.zip)")
     print(compare(arguments.records, arguments.one, arguments.other, arguments.codes))
+
+
+def _crate(arguments) -> None:
+    from reid_lib.study.crate import write_crate
+
+    write_crate(_preset(arguments), arguments.root, arguments.out)
+    print(arguments.out)
 
 
 def _expect(arguments) -> None:
@@ -198,6 +211,7 @@ def _parser() -> argparse.ArgumentParser:
     _data_commands(command)
     _run_commands(command)
     _report_commands(command)
+    add_commands(command)
     return parser
 
 
@@ -217,6 +231,9 @@ def _data_commands(command) -> None:
     add("folder", metavar="DIR", help="folder in PKU-ReID's or Market-1501's layout, or a CSV file")
     add("--pku", action="store_true", help="a missing view is an error, as in PKU-ReID")
     add("--persons", type=Path, help="JSON file of the persons to look at alone (all)")
+
+    add = command("env", _env, "versions and processor, for a bug report")
+    add("--root", type=Path, default=Path(), help="holds requirements.lock (here)")
 
     add = command("synth", _synth, "draw embedded pedestrians")
     add("folder", metavar="DIR", type=Path, help="a new or empty folder")
@@ -262,9 +279,14 @@ def _report_commands(command) -> None:
     add("results", type=Path, nargs="*", help="folders of run folders; none: only the tables")
     add("--out", type=Path, required=True, help="gets runs/ and the tables")
 
-    text = "paired difference of two settings, over splits and over persons"
+    text = "write the runs of a preset, without weights, as an RO-Crate"
+    add = command("crate", _crate, text, preset=True)
+    add("--out", type=Path, required=True, help="the file to write, such as crate.zip")
+
+    text = "paired difference of two settings; or which scores of two crates agree"
     add = command("compare", _compare, text)
-    add("records", metavar="RECORDS", type=Path, help="folder of record JSON files")
-    add("one", metavar="A", help="a setting, or the name of a row")
-    add("other", metavar="B", help="the setting or row that A is compared with")
+    add("records", metavar="RECORDS", type=Path, help="folder of record JSON files, or a crate")
+    add("one", metavar="A", help="a setting, or the name of a row; or the other crate")
+    add("other", metavar="B", nargs="?", help="the setting or row that A is compared with")
+    add("--tolerance", type=float, default=0.05, help="of two crates' scores, in points (0.05)")
     add("--codes", choices=("raw", "unit"), default="raw", help="codes that are compared (raw)")

@@ -16,7 +16,11 @@ PRESETS = next(
     f / "presets" for f in (_PACKAGE, _PACKAGE.parent) if (f / "presets/pku.yaml").exists()
 )
 
-# The settings of Table 1 and what each implies; a row may change a weight, but not which terms act.
+_RIVAL = {"batches": "pk", "beta": 0.0, "gamma": 0.0}
+_UNIT, _SQUARED = {"triplet_normalise": True}, {"triplet_distance": "squared"}
+
+# The settings of Table 1, then the losses of section 2 (`reid_lib.related`) with the constants of
+# their sources, and what each implies; a row may change a weight, but not which terms act.
 SETTINGS = {
     "htri": {"batches": "pk", "beta": 0.0, "gamma": 0.0},
     "xent_htri": {"batches": "pk", "beta": 0.0, "gamma": 0.0},
@@ -24,9 +28,31 @@ SETTINGS = {
     "set1": {"batches": "random", "beta": 0.0, "gamma": 0.0},
     "set2": {"batches": "random", "beta": 5e-5, "gamma": 0.0},
     "set3": {"batches": "random", "beta": 5e-5, "gamma": 1e-6},
+    "contrastive": {**_RIVAL, **_UNIT, "margin": 1.0},
+    "triplet_all": {**_RIVAL, **_UNIT, **_SQUARED, "margin": 1.0},
+    "triplet_improved": {
+        **_RIVAL,
+        **_UNIT,
+        **_SQUARED,
+        "margin": 1.0,
+        "second_margin": 0.01,
+        "second_weight": 0.002,
+    },
+    "quadruplet": {**_RIVAL, **_UNIT, **_SQUARED, "margin": 1.0, "second_margin": 0.5},
+    "msml": {**_RIVAL, **_UNIT, "margin": 0.6},
+    "xent_htri_centre": {
+        **_RIVAL,
+        "neck": "batchnorm",
+        "label_smoothing": 0.1,
+        "second_weight": 5e-4,
+    },
+    "aligned": {**_RIVAL, "stripes": 8},
+    "circle": {**_RIVAL, "margin": 0.4, "scale": 80.0},
+    "arcface": {**_RIVAL, "margin": 28.6, "scale": 64.0},
 }
 
-# The terms of each setting's loss: L_SR (Eq. 1), L_CL (Eq. 2), L_SL (Eq. 3), the triplet loss.
+# The terms of each setting's loss: L_SR (Eq. 1), L_CL (Eq. 2), L_SL (Eq. 3), the triplet loss, and
+# the loss of `reid_lib.related`.
 TERMS = {
     "htri": ("tri",),
     "xent_htri": ("sr", "tri"),  # softmax and triplet, the default of the code of reference [26]
@@ -34,32 +60,34 @@ TERMS = {
     "set1": ("sr",),
     "set2": ("sr", "cl"),
     "set3": ("sr", "cl", "sl"),
+    "contrastive": ("rel",),
+    "triplet_all": ("rel",),
+    "triplet_improved": ("rel",),
+    "quadruplet": ("rel",),
+    "msml": ("rel",),
+    "xent_htri_centre": ("sr", "tri", "rel"),
+    "aligned": ("sr", "rel"),  # softmax besides, the default of the code of reference [26]
+    "circle": ("rel",),
+    "arcface": ("rel",),
 }
 
 # Table 1 of the paper, in percent: 57 persons to train, 57 to test.
 PAPER_TABLE = {
-    "resnet50_htri": {
-        "rank-1": 55.3,
-        "rank-5": 78.3,
-        "rank-10": 86.0,
-        "rank-20": 93.2,
-        "mAP": 47.7,
-    },
-    "resnet18_htri": {
-        "rank-1": 66.9,
-        "rank-5": 85.5,
-        "rank-10": 93.6,
-        "rank-20": 97.8,
-        "mAP": 55.6,
-    },
-    "set1": {"rank-1": 67.3, "rank-5": 87.1, "rank-10": 94.1, "rank-20": 97.4, "mAP": 51.5},
-    "set2": {"rank-1": 70.2, "rank-5": 88.2, "rank-10": 92.8, "rank-20": 96.7, "mAP": 53.5},
-    "set3": {"rank-1": 71.5, "rank-5": 90.8, "rank-10": 95.6, "rank-20": 98.9, "mAP": 56.8},
+    row: dict(zip(("rank-1", "rank-5", "rank-10", "rank-20", "mAP"), scores, strict=True))
+    for row, *scores in (
+        ("resnet50_htri", 55.3, 78.3, 86.0, 93.2, 47.7),
+        ("resnet18_htri", 66.9, 85.5, 93.6, 97.8, 55.6),
+        ("set1", 67.3, 87.1, 94.1, 97.4, 51.5),
+        ("set2", 70.2, 88.2, 92.8, 96.7, 53.5),
+        ("set3", 71.5, 90.8, 95.6, 98.9, 56.8),
+    )
 }
 PAPER_PERSONS = 114
 
 # Keys that came after the first records; see `RunConfig.digest`.
-ADDED_KEYS = ("train_persons", "epoch", "score_every", "cuda_graph")
+CONSTANTS = ("second_margin", "second_weight", "scale")  # of some losses of section 2 alone
+ADDED_KEYS = ("train_persons", "epoch", "score_every", "cuda_graph", "stripes", "adaptive_margin")
+ADDED_KEYS += CONSTANTS
 
 
 class _Frozen(BaseModel):
@@ -77,6 +105,9 @@ class RunConfig(_Frozen):
     setting: Literal[tuple(SETTINGS)]
     backbone: str = "resnet18"
     neck: Literal["none", "batchnorm"] = "none"
+    stripes: Literal[1, 2, 4, 8] = Field(
+        1, description="the code is the mean of so many horizontal stripes, one after the other"
+    )
     start: Literal["imagenet", "random", "file"] = "imagenet"
     split: int = Field(0, ge=0)
     validation: bool = Field(
@@ -113,6 +144,14 @@ class RunConfig(_Frozen):
     margin: float = Field(0.3, ge=0)
     triplet_distance: Literal["euclidean", "squared"] = "euclidean"
     triplet_normalise: bool = False
+    second_margin: float | None = Field(
+        None, ge=0, description="quadruplet: between two others; triplet_improved: within a person"
+    )
+    second_weight: float | None = Field(
+        None, ge=0, description="of triplet_improved's second term; of the centre loss"
+    )
+    adaptive_margin: bool = Field(False, description="quadruplet: margins follow the distances")
+    scale: float | None = Field(None, gt=0, description="of the similarities: circle, arcface")
     batches: Literal["random", "pk"]
     images_per_person: int = Field(4, ge=2)
 
@@ -153,10 +192,20 @@ class RunConfig(_Frozen):
             raise ValueError(
                 f"setting {self.setting} has no scatter loss, but gamma is {self.gamma}"
             )
-        if "tri" in terms and self.batches != "pk":
+        if {"tri", "rel"} & set(terms) and self.batches != "pk":
             raise ValueError(
-                "the triplet loss needs several images per person: batches must be 'pk'"
+                f"setting {self.setting} needs several images per person: batches must be 'pk'"
             )
+        for name in CONSTANTS:
+            if (getattr(self, name) is None) == (name in SETTINGS[self.setting]):
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, but setting {self.setting} "
+                    f"{'needs one' if name in SETTINGS[self.setting] else 'has none'}"
+                )
+        if self.adaptive_margin and self.setting != "quadruplet":
+            raise ValueError(f"setting {self.setting} has no adaptive_margin; quadruplet has")
+        if self.setting == "aligned" and self.stripes == 1:
+            raise ValueError("setting aligned matches stripes: stripes is 1, expected 2, 4 or 8")
         if self.batches == "pk" and self.batch_size % self.images_per_person:
             raise ValueError(
                 f"batch_size {self.batch_size} is no multiple of images_per_person "
@@ -223,22 +272,24 @@ class Preset(_Frozen):
 
     @model_validator(mode="after")
     def _distinct(self):
-        for what, values in (
-            ("row", [r.row for r in self.rows]),
-            ("split", list(self.splits)),
-        ):
-            duplicates = sorted({v for v in values if values.count(v) > 1})
-            if duplicates:
-                raise ValueError(f"duplicate {what} {duplicates[0]!r}")
+        for what, values in (("row", [r.row for r in self.rows]), ("split", self.splits)):
+            for value in values:
+                if values.count(value) > 1:
+                    raise ValueError(f"duplicate {what} {value!r}")
         return self
+
+    @property
+    def runs(self) -> list[tuple[str, int]]:
+        """The name of the row and the split of each run, in the order of the rows."""
+        return [(row.row, split) for row in self.rows for split in self.splits]
 
     def row(self, name: str) -> RunConfig:
         """The row called `name`; ValueError with the known names otherwise."""
-        for row in self.rows:
-            if row.row == name:
-                return row
-        known = ", ".join(r.row for r in self.rows)
-        raise ValueError(f"preset {self.name} has no row {name!r}; its rows: {known}")
+        rows = {row.row: row for row in self.rows}
+        if name not in rows:
+            known = ", ".join(rows)
+            raise ValueError(f"preset {self.name} has no row {name!r}; its rows: {known}")
+        return rows[name]
 
 
 def load_preset(

@@ -24,6 +24,7 @@ __all__ = [
     "batch_hard_triplet_loss",
     "classification_loss",
     "compact_loss",
+    "hardest_pairs",
     "person_centres",
     "scatter_loss",
     "sq_radii",
@@ -224,6 +225,30 @@ def batch_hard_triplet_loss(
     check_labels(codes, labels, "codes")
     if distance not in ("euclidean", "squared"):
         raise ValueError(f"distance is {distance!r}; expected 'euclidean' or 'squared'")
+    if normalise:
+        codes = F.normalize(codes, dim=1)
+    hardest_same, hardest_other, anchors = hardest_pairs(codes, labels)
+    d_same = _distance(codes - codes[hardest_same], distance)
+    d_other = _distance(codes - codes[hardest_other], distance)
+    return F.relu(margin + d_same - d_other).where(anchors, 0).sum() / anchors.sum()
+
+
+@torch.no_grad()
+def hardest_pairs(codes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Find the farthest image of the same person and the nearest of another, for each image.
+
+    Args:
+        codes: (B, D) float.
+        labels: (B,) int, persons.
+    Returns:
+        (B,) int, the farthest of the same person; (B,) int, the nearest of another; (B,) bool,
+        whether the image's person has a second image in the batch.
+    Raises:
+        ValueError: fewer than two persons, or no person twice.
+    Example:
+        >>> hardest_pairs(torch.tensor([[0.0], [1.0], [5.0]]), torch.tensor([0, 0, 1]))
+        (tensor([1, 0, 2]), tensor([2, 2, 1]), tensor([ True,  True, False]))
+    """
     same = labels[:, None] == labels[None, :]
     anchors = same.sum(1) > 1
     if labels.device.type == "cpu":
@@ -236,15 +261,9 @@ def batch_hard_triplet_loss(
                 f"none of the {len(labels)} codes shares its person with another; "
                 "draw batches with several images per person"
             )
-    if normalise:
-        codes = F.normalize(codes, dim=1)
-    with torch.no_grad():  # who is hardest; the two distances are computed with the gradient below
-        dist = torch.cdist(codes, codes, compute_mode="donot_use_mm_for_euclid_dist")
-        hardest_same = dist.masked_fill(~same, -1).argmax(1)
-        hardest_other = dist.masked_fill(same, torch.inf).argmin(1)
-    d_same = _distance(codes - codes[hardest_same], distance)
-    d_other = _distance(codes - codes[hardest_other], distance)
-    return F.relu(margin + d_same - d_other).where(anchors, 0).sum() / anchors.sum()
+    dist = torch.cdist(codes, codes, compute_mode="donot_use_mm_for_euclid_dist")
+    hardest_same = dist.masked_fill(~same, -1).argmax(1)
+    return hardest_same, dist.masked_fill(same, torch.inf).argmin(1), anchors
 
 
 def _sq_distances(a: Tensor, b: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ depends on (junk, ties, unmatched queries, which AP) is a field of `Protocol`. T
 `reid_lib.scoring`.
 """
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Iterator
 from itertools import permutations
 from string import ascii_uppercase
 
@@ -14,7 +15,6 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from reid_lib.scoring.counting import count_nearer
 from reid_lib.scoring.distances import CentredCodes, Precomputed
 from reid_lib.scoring.inputs import (
     Codes,
@@ -27,11 +27,11 @@ from reid_lib.scoring.inputs import (
     read_matrix,
     sq_distances,
 )
-from reid_lib.scoring.intervals import bootstrap, paired_test, split_test
+from reid_lib.scoring.intervals import bootstrap, paired_test
 from reid_lib.scoring.pairs import find_pairs, matched_pairs
 from reid_lib.scoring.protocol import Protocol
 from reid_lib.scoring.reranking import rerank
-from reid_lib.scoring.result import Result, query_columns, query_scores, score
+from reid_lib.scoring.scores import Result, query_columns, score
 
 __all__ = [
     "Protocol",
@@ -43,7 +43,6 @@ __all__ = [
     "paired_test",
     "rank_gallery",
     "rerank",
-    "split_test",
     "sq_distances",
     "viewpoint_grid",
 ]
@@ -59,7 +58,6 @@ def evaluate(
     q_camids: Ids,
     g_camids: Ids,
     protocol: Protocol = Protocol(),
-    q_names: Sequence[str] | None = None,
 ) -> Result:
     """Rank the gallery for each query and score the rankings.
 
@@ -68,7 +66,6 @@ def evaluate(
         q_pids, g_pids: (Q,) and (G,) int, the persons.
         q_camids, g_camids: (Q,) and (G,) int, the cameras.
         protocol: how a ranked gallery is scored.
-        q_names: (Q,) names of the queries, for `per_query` and for messages.
     Returns:
         A `Result`. The order of the gallery changes no score.
     Raises:
@@ -84,7 +81,7 @@ def evaluate(
         (0.0, 1.0, 0.5833)
     """
     q, g = read_codes(q_codes, g_codes)
-    ids = Identities.read(len(q), len(g), q_pids, g_pids, q_camids, g_camids, q_names)
+    ids = Identities.read(len(q), len(g), q_pids, g_pids, q_camids, g_camids)
     pairs = matched_pairs(ids, protocol)
     codes = CentredCodes.of(*normalise(q, g, protocol), ids, protocol)
     if len(q) * len(g) <= _AT_ONCE:  # so few that the pairs' own products would cost time
@@ -99,7 +96,6 @@ def evaluate_distances(
     q_camids: Ids,
     g_camids: Ids,
     protocol: Protocol = Protocol(),
-    q_names: Sequence[str] | None = None,
 ) -> Result:
     """Score the rankings by precomputed distances of any kind, such as re-ranked ones.
 
@@ -107,7 +103,7 @@ def evaluate_distances(
         distances: (Q, G) float, least for the nearest image (negate similarities). Only their
             order counts, except for ties: the protocol's tolerance is relative to the mean of a
             query's distances.
-        q_pids, ..., q_names: as `evaluate`.
+        q_pids, ..., protocol: as `evaluate`.
     Returns:
         A `Result`, by the same rules as `evaluate`'s.
     Raises:
@@ -121,7 +117,7 @@ def evaluate_distances(
     if not torch.isfinite(distances).all():
         row = int(torch.nonzero(~torch.isfinite(distances).all(1))[0])
         raise ValueError(f"distances are not finite, first in row {row}; give junk a large one.")
-    ids = Identities.read(*distances.shape, q_pids, g_pids, q_camids, g_camids, q_names)
+    ids = Identities.read(*distances.shape, q_pids, g_pids, q_camids, g_camids)
     pairs = matched_pairs(ids, protocol)
     return score(Precomputed.of(distances, ids, protocol), ids, pairs, protocol)
 
@@ -131,7 +127,6 @@ def evaluate_cameras(
     pids: Ids,
     camids: Ids,
     protocol: Protocol = Protocol(),
-    names: Sequence[str] | None = None,
 ) -> dict[str, Result]:
     """Score every ordered pair of cameras: queries from one, gallery from the other.
 
@@ -140,7 +135,6 @@ def evaluate_cameras(
         pids: (N,) int.
         camids: (N,) int, two cameras or more. In the keys they are letters, ascending.
         protocol: how a ranked gallery is scored.
-        names: (N,) names of the images, as `q_names` of `evaluate`.
     Returns:
         One `Result` per direction, as "A->B" (queries from A, gallery from B), and under "both"
         the mean of each score over the directions; its `per_query` holds all queries, with a
@@ -169,24 +163,21 @@ def evaluate_cameras(
         if protocol.unmatched != "raise" and is_any(shared, protocol.junk_pids).all():
             continue
         sides = [part for array in (x, pids, camids) for part in (array[q], array[g])]
-        q_names = None if names is None else [names[i] for i in q]
-        results[f"{a}->{b}"] = evaluate(*sides, protocol, q_names)
+        results[f"{a}->{b}"] = evaluate(*sides, protocol)
     if not results:
         raise ValueError(f"no person is in two of the cameras {cameras.tolist()}")
     return results | {"both": _mean_result(results, protocol)}
 
 
 def _mean_result(results: dict[str, Result], protocol: Protocol) -> Result:
-    mean = pd.DataFrame([r.scores() for r in results.values()]).mean()
-    parts = [
-        r.columns | {"direction": [name] * len(r.columns["pid"])} for name, r in results.items()
-    ]
+    every = list(results.values())
+    mean = pd.DataFrame([result.scores() for result in every]).mean()
+    columns = {name: np.concatenate([r.columns[name] for r in every]) for name in every[0].columns}
+    columns["direction"] = np.repeat(list(results), [len(r.columns["pid"]) for r in every])
     return Result(
         rank={k: float(mean[f"rank-{k}"]) for k in protocol.ranks},
-        mAP=float(mean["mAP"]),
-        mAP_market=float(mean["mAP_market"]),
-        mINP=float(mean["mINP"]),
-        columns={name: np.concatenate([part[name] for part in parts]) for name in parts[0]},
+        **{name: float(mean[name]) for name in ("mAP", "mAP_market", "mINP")},
+        columns=columns,
         protocol=protocol,
     )
 
@@ -227,30 +218,34 @@ def viewpoint_grid(
         [[3.0, 1.0, 0.5, 2.0], [7.0, 1.0, 1.0, 3.0]]
     """
     q, g = read_codes(q_codes, g_codes)
-    ids = Identities.read(len(q), len(g), q_pids, g_pids, q_camids, g_camids, None)
+    ids = Identities.read(len(q), len(g), q_pids, g_pids, q_camids, g_camids)
     q_views = read_ids(q_orientations, len(q), "q_orientations")
     g_views = read_ids(g_orientations, len(g), "g_orientations")
     matched_pairs(ids, protocol)
     q, g = normalise(q, g, protocol)
-    protocol = Protocol(**{**vars(protocol), "ranks": (1,), "unmatched": "drop"})
+    protocol = dataclasses.replace(protocol, ranks=(1,), unmatched="drop")
     rows = []
     for g_view in np.unique(g_views):
         keep = np.flatnonzero(g_views == g_view)
-        part = ids.of_gallery(keep)
-        codes = CentredCodes.of(q, g[torch.from_numpy(keep)], part, protocol)
-        rows += _grid_rows(codes, part, protocol, q_views, g_view)
+        part = g[torch.from_numpy(keep)]
+        rows += _grid_rows(q, part, ids.of_gallery(keep), protocol, q_views, g_view)
     grid = pd.DataFrame(rows).sort_values(["query_orientation", "gallery_orientation"])
     grid.loc[grid["queries"] == 0, ["same_distance", "other_distance"]] = np.nan
     return grid.reset_index(drop=True)
 
 
 def _grid_rows(
-    codes: CentredCodes, ids: Identities, protocol: Protocol, q_views: np.ndarray, g_view: int
+    q: Tensor, g: Tensor, ids: Identities, protocol: Protocol, q_views: np.ndarray, g_view: int
 ) -> Iterator[dict]:
     """The grid's rows of one gallery orientation."""
-    found = count_nearer(codes, ids, find_pairs(ids, protocol), protocol, distances=True)
-    scores = query_scores(found, codes, ids, protocol)
-    frame = pd.DataFrame(query_columns(found, scores, ids, protocol) | found.sums)
+    codes, pairs = CentredCodes.of(q, g, ids, protocol), find_pairs(ids, protocol)
+    frame = pd.DataFrame(query_columns(codes, ids, pairs, protocol))
+    distances = sq_distances(q, g).sqrt_().cpu().double().numpy()
+    wrong = np.repeat(codes.keep[None], len(q), axis=0)
+    wrong[pairs.query, pairs.row] = False
+    matches = pairs.query[~pairs.junk], pairs.row[~pairs.junk]
+    frame["same_sum"] = np.bincount(matches[0], distances[matches], minlength=len(q))
+    frame["others"], frame["other_sum"] = wrong.sum(1), (distances * wrong).sum(1)
     frame["query_orientation"] = q_views
     for q_view, cell in frame.groupby("query_orientation"):
         counted = cell[cell["matches"] > 0]
@@ -298,15 +293,12 @@ def rank_gallery(
     if len(q) != 1:
         raise ValueError(f"q_code holds {len(q)} codes; rank_gallery takes one.")
     q, g = normalise(q, g, protocol)
-    ids = Identities.read(1, len(g), [q_pid], g_pids, [q_camid], g_camids, None)
+    ids = Identities.read(1, len(g), [q_pid], g_pids, [q_camid], g_camids)
     sq = sq_distances(q, g)[0].cpu().double().numpy()
     same = ids.g_pids == ids.q_pids[0]
     junk = is_any(ids.g_pids, protocol.junk_pids)
-    same_camera = ids.g_camids == ids.q_camids[0]
-    if protocol.gallery_cameras == "other":
-        junk |= same_camera
     if protocol.same_camera_junk:
-        junk |= same & same_camera
+        junk |= same & (ids.g_camids == ids.q_camids[0])
     # A new group of tied images starts where the gap to the one before exceeds the tolerance.
     codes = CentredCodes.of(q, g, ids, protocol)
     order = np.argsort(sq, kind="stable")

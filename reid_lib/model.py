@@ -27,6 +27,8 @@ class ReIDNet(nn.Module):
         neck: "none", or "batchnorm" between code and classifier (Luo et al. 2019): losses on codes
             act before it, retrieval uses the codes after it.
         precision: "fp32" or "bf16", in which the backbone computes.
+        stripes: S; the code is the mean of each of S horizontal stripes, S numbers per channel.
+        pooled: logits and retrieval take the mean over the stripes, the global code alone.
     Raises:
         ValueError: torchvision has no such model, or it has no global average pooling.
     """
@@ -38,15 +40,22 @@ class ReIDNet(nn.Module):
         seed: int = 0,
         neck: str = "none",
         precision: str = "fp32",
+        stripes: int = 1,
+        pooled: bool = False,
     ):
         super().__init__()
         self.precision = precision
+        self.averaged = stripes if pooled else 1
+        self.learned = None  # a part of the loss that is learned too, see `reid_lib.related`
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.backbone = _headless(backbone)
-            self.width = _output(self.backbone, backbone)[1]
-            self.neck = nn.BatchNorm1d(self.width) if neck == "batchnorm" else nn.Identity()
-            self.classifier = nn.Linear(self.width, persons)
+            self.width = stripes * _output(self.backbone, backbone)[1]
+            if stripes > 1:
+                _pool_stripes(self.backbone, backbone, stripes)
+            width = self.width // self.averaged
+            self.neck = nn.BatchNorm1d(width) if neck == "batchnorm" else nn.Identity()
+            self.classifier = nn.Linear(width, persons)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map images (B, 3, H, W) float to codes (B, D) and logits (B, P), both float32."""
@@ -54,12 +63,17 @@ class ReIDNet(nn.Module):
         with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
             codes = self.backbone(images)
         codes = codes.float()
-        return codes, self.classifier(self.neck(codes))
+        return codes, self.classifier(self.neck(self._global(codes)))
 
     @torch.no_grad()
     def retrieval_codes(self, codes: Tensor) -> Tensor:
         """(N, D): the codes used for retrieval, after the batch-norm neck, if any."""
-        return copy.deepcopy(self.neck).eval()(codes)
+        return copy.deepcopy(self.neck).eval()(self._global(codes))
+
+    def _global(self, codes: Tensor) -> Tensor:
+        if self.averaged == 1:
+            return codes
+        return codes.unflatten(1, (-1, self.averaged)).mean(2)
 
 
 @torch.no_grad()
@@ -94,21 +108,21 @@ def find_weights(backbone: str, weights: Path | None) -> Path:
     Raises:
         ValueError: there is none; it says which file was wanted, where it looked, how to get it.
     """
-    entry = _imagenet_weights(backbone)
+    entries = torchvision.models.get_model_weights(backbone)
+    entry = next((e for e in entries if e.name == "IMAGENET1K_V1"), entries.DEFAULT)
     name = Path(entry.url).name
     if weights is not None:
         found = weights
         if weights.is_dir():
-            found = weights / name
-            others = sorted(weights.glob(f"{backbone}[_-]*"))
+            found, others = weights / name, list(weights.glob(f"{backbone}[_-]*"))
             if not found.is_file() and len(others) == 1:
                 found = others[0]
-        if found.is_file():
-            return found
-        raise ValueError(
-            f"no ImageNet weights for {backbone}: looked for {found}. "
-            f"Download {entry.url} and pass the file or its folder as WEIGHTS."
-        )
+        if not found.is_file():
+            raise ValueError(
+                f"no ImageNet weights for {backbone}: looked for {found}. "
+                f"Download {entry.url} and pass the file or its folder as WEIGHTS."
+            )
+        return found
     cache = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not cache.is_file():
         cache.parent.mkdir(parents=True, exist_ok=True)
@@ -223,6 +237,29 @@ def _headless(backbone: str) -> nn.Module:
     return net
 
 
+def _pool_stripes(net: nn.Module, backbone: str, stripes: int) -> None:
+    """Let the last global pooling return one mean per stripe."""
+    pools = [module for module in net.modules() if isinstance(module, nn.AdaptiveAvgPool2d)]
+    if not pools:
+        raise ValueError(f"{backbone} has no pooling layer to cut into stripes; try a ResNet")
+    pools[-1].output_size = (stripes, 1)
+    pools[-1].register_forward_pre_hook(_EnoughRows(stripes))
+
+
+class _EnoughRows:
+    """Refuses a feature map with fewer rows than stripes, of which some would be equal."""
+
+    def __init__(self, stripes: int):
+        self.stripes = stripes
+
+    def __call__(self, module: nn.Module, given: tuple[Tensor]) -> None:
+        if given[0].shape[2] < self.stripes:
+            raise ValueError(
+                f"stripes is {self.stripes}, but the last feature map has {given[0].shape[2]} "
+                "rows; expected no more stripes than rows: set a larger image_size"
+            )
+
+
 @torch.no_grad()
 def _output(net: nn.Module, backbone: str) -> torch.Size:
     try:
@@ -233,8 +270,3 @@ def _output(net: nn.Module, backbone: str) -> torch.Size:
         ) from None
     net.train()
     return shape
-
-
-def _imagenet_weights(backbone: str):
-    entries = torchvision.models.get_model_weights(backbone)
-    return next((e for e in entries if e.name == "IMAGENET1K_V1"), entries.DEFAULT)

@@ -33,6 +33,7 @@ from reid_lib.losses import (
     total_loss,
 )
 from reid_lib.model import ReIDNet, encode, load_weights
+from reid_lib.related import learned_module, related_loss
 
 
 class Data(NamedTuple):
@@ -96,7 +97,9 @@ def train_step(
         terms["cl"] = compact_loss(codes, persons, centres)  # Eq. 2
     if "sl" in has:
         terms["sl"] = scatter_loss(codes, persons, centres, config.scatter)  # Eq. 3
-    base = sum(terms[name] for name in ("sr", "tri") if name in terms)
+    if "rel" in has:
+        terms["rel"] = related_loss(config, codes, persons, state.net.learned)  # section 2
+    base = sum(terms[name] for name in ("sr", "tri", "rel") if name in terms)
     loss = total_loss(base, terms.get("cl"), terms.get("sl"), config.beta, config.gamma)  # Eq. 4
 
     values = _gradient_norms(config, terms, codes)
@@ -112,7 +115,7 @@ def train_step(
 
 def _gradient_norms(config: RunConfig, terms: dict[str, Tensor], codes: Tensor) -> dict:
     """Each term, and the norm of its weighted gradient with respect to the codes."""
-    weights = {"sr": 1.0, "tri": 1.0, "cl": config.beta, "sl": -config.gamma}
+    weights = {"sr": 1.0, "tri": 1.0, "rel": 1.0, "cl": config.beta, "sl": -config.gamma}
     values = {f"l_{name}": term.detach() for name, term in terms.items()}
     for name, term in terms.items():
         (gradient,) = torch.autograd.grad(weights[name] * term, codes, retain_graph=True)
@@ -248,7 +251,9 @@ def start(config: RunConfig, data: Data, weights: Path | None = None) -> State:
     """
     torch.manual_seed(config.seed)
     device, persons = data.labels.device, int(data.labels.max()) + 1
-    net = ReIDNet(config.backbone, persons, config.seed, config.neck, config.precision)
+    pooling = config.stripes, config.setting == "aligned"
+    net = ReIDNet(config.backbone, persons, config.seed, config.neck, config.precision, *pooling)
+    net.learned = learned_module(config, persons, net.width)
     if weights:
         load_weights(net, weights)
     net = net.to(device, memory_format=torch.channels_last)

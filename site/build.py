@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import explore
 import nbformat
 from sphinx.cmd.build import build_main
 
@@ -26,6 +27,7 @@ UNFOLDED = ("02_method", "03_train")  # their code is the method
 PAGES = {  # Markdown of the repository -> its page
     "README.md": "index.md",
     "CONTRIBUTING.md": "contributing.md",
+    "REPRODUCIBILITY.md": "reproducibility.md",
     "benchmarks/README.md": "benchmarks.md",
     "presets/README.md": "presets.md",
     "figures/pku74/README.md": "real.md",
@@ -43,7 +45,7 @@ def build(preset: str, root: Path, out: Path) -> None:
         root: holds results/ and figures/.
         out: the folder of the page; whatever it held is removed.
     Raises:
-        ValueError: the preset shows real people, or its notebooks have not been run.
+        ValueError: the preset shows real people, or its runs or notebooks are missing.
         RuntimeError: Sphinx found a fault.
     """
     study = load_preset(preset)
@@ -54,7 +56,9 @@ def build(preset: str, root: Path, out: Path) -> None:
         )
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "source"
+        print(f"laying out the notebooks and figures of {study.name}", flush=True)
         stage(study, root.resolve(), source)
+        print("building the page with Sphinx", flush=True)
         page = Path(folder) / "build" / "page"  # myst-nb writes beside it
         status = build_main(
             ["-q", "-W", "--keep-going", "-d", f"{folder}/doctrees", str(source), str(page)]
@@ -83,6 +87,8 @@ def stage(study: Preset, root: Path, source: Path) -> None:
     listed = "\n".join(f"notebooks/{name}" for name in order)  # the method first, as in the paper
     index.write_text(index.read_text("utf-8").replace("<notebooks>", listed), "utf-8")
     write_reference(source / "api")
+    explore.write(study, root, source / "static")
+    write_origins(study, notebooks, source)
     for name, path in notebooks.items():
         text = path.read_text("utf-8").replace(f"{root}/", "").replace(str(root), ".")
         read = nbformat.reads(text, as_version=4)
@@ -140,6 +146,47 @@ def write_reference(folder: Path) -> None:
     listing = "\n".join(["| module | holds |", "| --- | --- |", *lines])
     text = "One module per subject, described by its own docstrings."
     (folder / "index.md").write_text(f"# API reference\n\n{text}\n\n{listing}\n\n{toctree}\n")
+
+
+def write_origins(study: Preset, notebooks: dict[str, Path], source: Path) -> None:
+    """Copy the data of figures as CSV, and write origins.json, from which conf.py describes them.
+
+    Its keys are the names of saved figures, of notebooks (for figures that they do not save) and of
+    folders of committed records; its values name notebook, preset, commits and CSV files, of which
+    a figure's own PNG may say more.
+    """
+    data = source / "static" / "data"
+    data.mkdir()
+    known = {name: {"notebook": name, "preset": study.name} for name in notebooks}
+    for name, path in notebooks.items():
+        for cell in nbformat.read(path, 4).cells:
+            saved = cell.cell_type == "code" and _saved_figure(cell.source)
+            known |= {saved: known[name] | {"csv": []}} if saved else {}
+    for path in sorted((source / "figures").glob("*.csv")):
+        shutil.copy(path, data)
+        for figure in known.keys() - notebooks.keys():
+            if figure.partition("_")[0] == path.stem:  # viewpoint_angle: of viewpoint.csv
+                known[figure]["csv"].append(path.name)
+    every = {"config": set(), "commit": set(), "csv": []}
+    for path in sorted((source / "pku74").rglob("runs.csv")):
+        folder = path.parent.relative_to(source)
+        name = "-".join([*folder.parts, path.name])
+        shutil.copy(path, data / name)
+        records = [json.loads(file.read_text("utf-8")) for file in path.parent.glob("runs/*.json")]
+        own = {
+            "config": {record["config_digest"] for record in records},
+            "commit": {record["manifest"]["commit"] for record in records},
+            "csv": [name],
+        }
+        known[folder.as_posix()] = own
+        for key, values in own.items():
+            every[key] = every[key] + values if key == "csv" else every[key] | values
+    known["08_open_choices"] = {"notebook": "08_open_choices", **every}
+    (source / "origins.json").write_text(json.dumps(known, default=_in_words), "utf-8")
+
+
+def _in_words(values: set) -> str:
+    return " ".join(sorted(values))
 
 
 def executed(study: Preset, root: Path) -> dict[str, Path]:

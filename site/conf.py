@@ -4,6 +4,8 @@ Nothing is fetched, neither as the page is built nor as it is read: equations be
 font is cut out of a package, and every script and style is a file of the page.
 """
 
+import html
+import json
 import logging
 import re
 from importlib.util import find_spec
@@ -14,6 +16,8 @@ from docutils import nodes
 from fontTools import subset
 from PIL import Image
 from sphinx.util.typing import stringify_annotation
+
+ORIGIN = "preset", "config", "commit"  # in the text chunks of a saved figure's PNG
 
 project = "What Makes You Look Like You, reproduced"
 html_title = "What Makes You Look Like You"
@@ -32,7 +36,7 @@ myst_heading_anchors = 3
 
 html_theme = "furo"
 html_static_path = ["static"]
-html_css_files = ["site.css"]
+html_css_files = ["site.css", "explore.css"]
 html_favicon = "static/favicon.svg"
 html_math_renderer = "mathml"
 html_copy_source = False
@@ -73,6 +77,7 @@ def _math(translator, node):
     display = "block" if isinstance(node, nodes.math_block) else "inline"
     source, _, number = node.astext().partition(r"\tag")
     text = latex2mathml.converter.convert(source.strip(), display=display)
+    text = text.replace("<mo>&#x02016;", '<mo stretchy="false">&#x02016;')  # else one bar grows
     if display == "block":
         number = f"<span>({number.strip(' {}')})</span>" if number else ""
         text = f'<div class="math" tabindex="0">{text}{number}</div>'
@@ -112,6 +117,45 @@ def _describe_images(app, doctree):
         with Image.open(file) as picture:
             inches = picture.width / picture.info.get("dpi", (200, 200))[0]
             image["width"] = f"{96 * inches:.0f}px"
+
+
+def _tell_origins(app, doctree):
+    """Below each figure a line that unfolds: notebook, preset, configurations, commit, data."""
+    known = json.loads((Path(app.srcdir) / "origins.json").read_text("utf-8"))
+    page = app.env.docname
+    up = "../" * page.count("/")
+    for image in list(doctree.findall(nodes.image)):
+        file = Path(app.srcdir) / image["uri"].removeprefix("/")
+        with Image.open(file) as picture:
+            about = dict(picture.info)
+        if "pku74" in file.parts:
+            origin = known[file.parent.relative_to(app.srcdir).as_posix()]
+        else:
+            origin = known.get(about.get("Title"), known.get(page.rpartition("/")[2], {}))
+        text = _origin_html({key: about[key] for key in ORIGIN if key in about} | origin, up)
+        below = image
+        while not isinstance(below, nodes.figure | nodes.paragraph):
+            if below.parent is None or "cell" in below.get("classes", ()):
+                break
+            below = below.parent
+        below.parent.insert(below.parent.index(below) + 1, nodes.raw("", text, format="html"))
+
+
+def _origin_html(origin, up):
+    """A <details> of what is known of a figure's origin; `up` leads to the root of the page."""
+    lines = []
+    if "notebook" in origin:
+        name = html.escape(origin["notebook"])
+        lines.append(("notebook", f'<a href="{up}notebooks/{name}.html">{name}</a>'))
+    lines.append(("preset", html.escape(origin.get("preset", "none: committed records"))))
+    for key, word in (("config", "configuration"), ("commit", "commit")):
+        digests = " ".join(f"<code>{html.escape(d)}</code>" for d in origin.get(key, "").split())
+        lines.append((word, digests or "none: no run is behind it"))
+    files = (f'<a href="{up}_static/data/{name}">{name}</a>' for name in origin.get("csv", ()))
+    lines.append(("data", ", ".join(files) or "no CSV"))
+    terms = "".join(f"<div><dt>{term}</dt><dd>{text}</dd></div>" for term, text in lines)
+    summary = "<summary>Where this figure comes from</summary>"
+    return f'<details class="figure-origin">{summary}<dl>{terms}</dl></details>'
 
 
 def _plain_docstring(app, what, name, obj, options, lines):
@@ -175,6 +219,7 @@ def setup(app):
     app.add_html_math_renderer("mathml", (_math, None), (_math, None))
     app.connect("builder-inited", _cut_font)
     app.connect("doctree-read", _describe_images)
+    app.connect("doctree-read", _tell_origins)
     app.connect("autodoc-process-docstring", _plain_docstring, priority=400)  # before napoleon
     app.connect("autodoc-process-docstring", _fields)
     app.connect("autodoc-process-signature", _no_signature)

@@ -2,14 +2,15 @@
 
 import functools
 import http.server
-import os
-import shutil
+import sys
 import threading
 from contextlib import contextmanager
 
 import pytest
+from conftest import REPOSITORY
 
-NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+sys.path.insert(0, str(REPOSITORY / "site"))
+from pdf import find_chromium
 
 
 @contextmanager
@@ -17,8 +18,7 @@ def launched():
     """A Playwright browser; the test is skipped where no Chromium is installed."""
     from playwright.sync_api import sync_playwright
 
-    given = os.environ.get("CHROMIUM")
-    found = given or next((path for path in map(shutil.which, NAMES) if path), None)
+    found = find_chromium()
     if not found:
         pytest.skip("there is no Chromium: apt-get install chromium, or set CHROMIUM to its path")
     flags = ["--no-sandbox", "--disable-gpu", "--disable-quic"]

@@ -46,24 +46,16 @@ def an_index(persons=range(1, 13), views=8):
     return pd.DataFrame(cells, columns=["pid", "camid", "orientation"])
 
 
-def a_gallery(n=30, pids=None, seed=0):
-    rng = np.random.default_rng(seed)
-    return {
-        "query_image": noise(seed=seed),
-        "code": rng.gamma(1, 1, 512),
-        "gallery_images": noise(n, seed=seed),
-        "sq_distances": rng.random(n) * 50,
-        "correct": rng.random(n) < 0.3,
-        "pids": rng.integers(1, 99, n) if pids is None else pids,
-        "query_pid": 12,
-    }
+def a_framework(k=30, pids=None):
+    case = a_case("query", pids, k)
+    return case, np.random.default_rng(0).gamma(1, 1, 512)
 
 
-def plane_panels(titles=("classification loss", "compact loss", "scatter loss"), labels=(0, 1, 2)):
+def plane_panels(titles=("classification loss", "compact loss", "scatter loss")):
     rng = np.random.default_rng(0)
     centres = np.array([[0.0, 0.0], [4.0, 1.0], [1.0, 4.0]])
     before = np.repeat(centres, 6, axis=0) + rng.normal(size=(18, 2))
-    base = {"before": before, "after": before * 0.8, "labels": np.repeat(labels, 6)}
+    base = {"before": before, "after": before * 0.8, "labels": np.repeat(range(3), 6)}
     lines = np.array([[-9.0, 9, 9, -9], [2, -9, 2, 9]])
     extra = (
         {"centres": None, "radii": None, "boundary": lines},
@@ -150,7 +142,7 @@ def a_scatter_study(networks=("mobilenet_v2, 20 epochs", "resnet18, 30 epochs"))
 DRAWINGS = {
     "person_sheet": lambda: plots.person_sheet(noise(2, 8), "person 3"),
     "split_counts": lambda: plots.split_counts(an_index(), range(1, 7), range(7, 11)),
-    "framework": lambda: plots.framework(**a_gallery()),
+    "framework": lambda: plots.framework(*a_framework()),
     "losses_in_the_plane": lambda: plots.losses_in_the_plane(plane_panels()),
     "training_curves": lambda: plots.training_curves(histories()),
     "training_curves_of_one_row": lambda: plots.training_curves({"mine": a_history(("sr",))}),
@@ -187,10 +179,8 @@ DRAWINGS = {
 
 HOSTILE_DRAWINGS = {
     "person_sheet": lambda: plots.person_sheet(noise(2, 8), " ".join(HOSTILE)),
-    "framework": lambda: plots.framework(
-        **a_gallery(3, HOSTILE) | {"query_pid": "$x$"}, backbone="a_b $x$"
-    ),
-    "losses_in_the_plane": lambda: plots.losses_in_the_plane(plane_panels(HOSTILE, HOSTILE)),
+    "framework": lambda: plots.framework(*a_framework(3, HOSTILE), "a_b $x$"),
+    "losses_in_the_plane": lambda: plots.losses_in_the_plane(plane_panels(HOSTILE)),
     "training_curves": lambda: plots.training_curves(histories(HOSTILE)),
     "tsne_panels": lambda: plots.tsne_panels(
         [tsne_panel(name, HOSTILE, HOSTILE[:2]) for name in HOSTILE], note="$x$"

@@ -41,7 +41,9 @@ def half_saved(content, file) -> None:
 SAVE = torch.save
 
 
-def train(preset_file: Path, folder: Path, point: str = "", number: int = 0) -> None:
+def train(
+    preset_file: Path, folder: Path, point: str = "", number: int = 0, row: str = "set3"
+) -> None:
     """Train a small network for five epochs, a checkpoint at each; be killed at a point.
 
     Points, each at its call number `number`: "step" of the optimiser, "save" (a checkpoint half
@@ -63,7 +65,7 @@ def train(preset_file: Path, folder: Path, point: str = "", number: int = 0) -> 
         )
     preset = load_preset(str(preset_file))
     index = read_pku(preset.data)
-    config, _ = resolve(preset, "set3", 0, index)
+    config, _ = resolve(preset, row, 0, index)
     config = RunConfig.model_validate({**config.model_dump(), "epochs": 5, "score_last": 2})
     fit(config, index, load_pixels(index), folder, progress="none")
 

@@ -37,7 +37,7 @@ def test_settings_are_compared_under_each_choice_that_they_have_in_common(tmp_pa
     runs += several("set2", [0.55, 0.55], memory_update="after")
     frame = read_records(kept(tmp_path, runs) / "runs")
     table = orders(frame, ["mAP"]).set_index("choice")
-    assert set(table.setting) == {"set2"} and set(table.over) == {"set1"}
+    assert set(table.contrast) == {"set2 over set1"}
     assert table.difference.to_dict() == pytest.approx(
         {
             "": 10,

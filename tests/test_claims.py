@@ -9,9 +9,10 @@ from study_runs import a_run, frame_of, kept, likely, several
 
 from reid_lib.cli import main
 from reid_lib.metrics import paired_test
-from reid_lib.study.claims import CLAIMS, claim_verdicts, claims_text, compare, sentences
-from reid_lib.study.records import DECIDING, read_records
+from reid_lib.study.claims import CLAIMS, claim_verdicts, claims_text, compare, sentences, told
+from reid_lib.study.records import COMMITTED, DECIDING, brief, read_records
 from reid_lib.study.statistics import contrasts, judged, primary_family
+from reid_lib.study.summary import unchanged
 
 
 def ladder(make, scores, splits=10, seed=0, **config):
@@ -27,27 +28,41 @@ DOWN = {"htri": 0.7, "set1": 0.6, "set2": 0.5, "set3": 0.4}
 
 
 def check(texts, frame):
-    """Each sentence's numbers and verdicts are those of its contrast in the records."""
-    table = contrasts(frame)
+    """Numbers and verdicts of every contrast in the sentences are those of the records."""
+    table, family = contrasts(frame), primary_family(frame)
+    names = {short: name for name, short in brief(frame).items()}
     for text in texts:
-        subject, network = re.match(r"(.+?) \((.+?), \d+ splits? ", text).groups()
-        contrast = (
-            subject.replace("Set ", "set").replace("set ", "set").replace("ResNet-", "resnet")
-        )
-        part = table[(table.contrast == contrast) & (table.network == network)]
-        part = part[part.score.isin([*DECIDING, "gap"])]
-        said = judged(part)
-        family = primary_family(frame)
-        if len(family) and contrast in set(family.contrast) and "likely" in network:
-            row = family[family.contrast == contrast].iloc[0]
-            said = {name: row[name] for name in said}
-        words = set(said.values())
-        ends = f"{said['these persons']} for these persons, {said['new persons']} for new persons"
-        ends = words.pop() if len(words) == 1 else ends
-        assert f"; {ends}" in text and ends in text.partition("; ")[2]
-        numbers = [float(number) for number in re.findall(r"[+-]\d+\.\d+", text)]
-        assert numbers == pytest.approx(part.difference.tolist(), abs=0.051)
-        assert ("did not fit" in text) == bool(part.unfitted.iloc[0])
+        claim, name, kind, rest = re.match(
+            r"Claim (\d), (.+?) \((.+?), .+?\)\): (.+)", text
+        ).groups()
+        network = names.get(name, f"resnet18, resnet50, {name}")
+        own = table[(table.claim == claim) & (table.network == network)]
+        own = own[own.score.isin([*DECIDING, "gap"])]
+        own = own[(claim != "2") | own.contrast.str.endswith(", htri")]
+        assert kind == ("planned tests" if claim == "1" and "likely" in network else "exploratory")
+        parts = rest.partition(". ")[0].removesuffix(".").split("; ")
+        for part in parts:
+            numbers, ends = part.split(": ")
+            rows = own[own.contrast == _contrast(part)]
+            said = judged(rows)
+            if "likely" in network and rows.splits.iloc[0] < 10:
+                said = dict.fromkeys(said, f"not yet measured ({rows.splits.iloc[0]} of 10 splits)")
+            if kind == "planned tests":
+                rows = family[(family.contrast == _contrast(part)) & (family.over == "all splits")]
+                said = {estimand: rows[estimand].iloc[0] for estimand in said}
+            words = (
+                f"{said['these persons']} for these persons, {said['new persons']} for new persons"
+            )
+            assert ends == (words if len(set(said.values())) == 2 else said["new persons"])
+            found = [float(number) for number in re.findall(r"[+-]\d+\.\d+", numbers)]
+            assert found == pytest.approx(rows.difference.dropna().tolist(), abs=0.051)
+        assert set(own.contrast) <= set(map(_contrast, parts))
+        assert ("Did not fit" in text) == (own.unfitted != "").any()
+
+
+def _contrast(part):
+    subject = re.match(r"(.+?)(?: [+-].+)?: ", part)[1]
+    return subject.replace("set ", "set").replace("ResNet-", "resnet")
 
 
 @pytest.mark.parametrize("scores, words", [(UP, "holds"), (DOWN, "does not hold")])
@@ -55,9 +70,14 @@ def check(texts, frame):
 def test_sentences_agree_with_the_records(tmp_path, make, scores, words):
     frame = frame_of(tmp_path, ladder(make, scores))
     texts = sentences(frame)
-    assert 3 <= len(texts) <= 5
+    assert [text[:7] for text in texts] == ["Claim 1", "Claim 3"]
     check(texts, frame)
-    assert all(text.partition("; ")[2].startswith(words) for text in texts[:3])
+    assert texts[0].count(f": {words}") == 4
+
+
+def test_the_committed_sentences_agree_with_the_committed_records():
+    frame = unchanged(COMMITTED)
+    check(sentences(frame), frame)
 
 
 def test_a_sentence_of_other_records_is_found_out(tmp_path):
@@ -77,39 +97,41 @@ def test_the_same_records_in_another_order_give_the_same_words(tmp_path):
 
 def test_a_claim_holds_only_where_all_its_contrasts_do(tmp_path):
     scores = {**UP, "set3": 0.5}  # below set 2, level with set 1
-    table = claim_verdicts(frame_of(tmp_path, ladder(several, scores))).set_index("claim")
-    assert table.loc["1", "details"]["set2 over set1"]["new persons"] == "holds"
-    assert table.loc["1", "new persons"] == "does not hold"
-    table = claim_verdicts(frame_of(tmp_path / "up", ladder(several, UP))).set_index("claim")
-    assert table.loc["1", "new persons"] == "holds" and not table.loc["1", "primary"]
+    frame = frame_of(tmp_path, ladder(several, scores))
+    said = told(frame).drop_duplicates("contrast").set_index("contrast")["new persons"]
+    assert said["set2 over set1"] == "holds"
+    assert claim_verdicts(frame).loc["1", "new persons"] == "does not hold"
+    up = frame_of(tmp_path / "up", ladder(several, UP))
+    assert claim_verdicts(up).loc["1", "new persons"] == "holds"
+    assert set(told(up).kind) == {"exploratory"}
 
 
 def test_the_planned_tests_stand_in_place_of_exploratory_verdicts(tmp_path):
     # Uncorrected p-values of the smallest contrast are below 0.05, Holm's are above.
     steps = np.array([0.0, 1.0, 2.0, 0.5, 1.5, -0.6]) / 100
-    runs = likely("set1", [0.5] * 6) + likely("set2", 0.5 + steps)
-    frame = frame_of(tmp_path, runs)
-    table = contrasts(frame)
-    part = table[table.contrast == "set2 over set1"]
-    assert judged(part)["these persons"] == "inconclusive" or (part.these_p < 0.05).all()
-    row = claim_verdicts(frame).set_index("claim").loc["1"]
-    family = primary_family(frame).set_index("contrast")
-    assert row["primary"] and len(row["details"]) == 4
-    for contrast, said in row["details"].items():
-        assert said["these persons"] == family.loc[contrast, "these persons"].iloc[0]
+    frame = frame_of(tmp_path, likely("set1", [0.5] * 6) + likely("set2", 0.5 + steps))
+    rows = told(frame).query("claim == '1'")
+    family = primary_family(frame).query("over == 'all splits'")
+    assert set(rows.kind) == {"planned tests"} and rows.contrast.nunique() == 4
+    assert rows["these persons"].tolist() == family["these persons"].tolist()
+    assert rows["these_holm"].tolist() == pytest.approx(family.these_holm.tolist(), nan_ok=True)
+    assert claim_verdicts(frame).loc["1", "new persons"] == "not yet measured (0 of 10 splits)"
 
 
 def test_the_claims_table_has_four_rows_with_verdicts_and_what_could_overturn_them(tmp_path):
     runs = ladder(several, UP, 3, train=0.99)
     runs += several("htri", [0.1, 0.1, 0.1], backbone="resnet50", train=0.2)
     frame = frame_of(tmp_path, runs)
-    lines = claims_text(frame).splitlines()
-    assert lines[0] == "| claim | verdict | contrasts | what could overturn it |"
+    text = claims_text(frame)
+    lines = text.splitlines()
+    assert lines[0] == "| claim | verdict | what could overturn it |"
     rows = [line for line in lines if re.match(r"\| \d: ", line)]
     assert [row[2] for row in rows] == list(CLAIMS)
-    assert "**holds**" in rows[1] and "did not fit the training persons: resnet50 htri" in rows[1]
-    assert "| not measured |  |  |" in rows[3]
-    assert "too small to find" in rows[0]
+    assert "| ImageNet weights, 15 epochs: **holds** † |" in rows[1]
+    assert "Did not fit the training persons: resnet50 htri" in text
+    assert "| not measured |  |" in rows[3]
+    assert "too small to find" in text
+    assert all(len(row) < 300 for row in rows)
     assert claims_text(pd.DataFrame()) == ""
     assert claims_text(frame_of(tmp_path / "one", [a_run()])) == ""
 
@@ -118,7 +140,7 @@ def test_sentences_on_planned_tests_take_their_numbers_from_seed_0(tmp_path):
     runs = likely("set1", [0.5, 0.5]) + likely("set2", [0.6, 0.62])
     frame = frame_of(tmp_path, runs + likely("set2", [0.1, 0.1], seed=1))
     first = sentences(frame)[0]
-    assert first.startswith("Set 2 over set 1") and "+11.0 points of rank-1" in first
+    assert "(planned tests, 2 splits (0, 1)): set 2 over set 1 +11.0 points of rank-1" in first
 
 
 # --- two settings ---------------------------------------------------------------------------------

@@ -13,7 +13,10 @@ from reid_lib.cli import main
 from reid_lib.config import RunConfig
 from reid_lib.engine.runs import read_run
 
-COMMANDS = "check synth resolve unlock train notebook summary expect records compare".split()
+COMMANDS = (
+    "check env synth resolve unlock train notebook summary expect records crate compare "
+    "encode rank evaluate export"
+).split()
 
 
 def python(program, *arguments):
@@ -116,10 +119,12 @@ def test_expected_scores_need_a_known_preset_and_finished_runs(tmp_path, capsys)
 
 
 def test_train_leaves_a_run_folder_and_prints_its_scores(preset_file, tmp_path, capsys):
-    out = tmp_path / "run"
-    assert main(["train", str(preset_file), "--row", "set3", "--out", str(out)]) == 0
+    out, root = tmp_path / "run", tmp_path / "root"
+    arguments = ["train", str(preset_file), "--row", "set3", "--root", str(root)]
+    assert main([*arguments, "--out", str(out)]) == 0
     assert "epoch   1/2" in capsys.readouterr().out
     assert (out / "manifest.json").is_file()
+    assert not root.exists()  # that folder is none of the preset's runs
 
 
 def test_resolve_checks_everything_and_writes_one_complete_config_per_run(preset_file, tmp_path):
@@ -144,6 +149,14 @@ def test_resolve_leaves_a_config_alone_unless_its_content_changes(preset_file, t
     assert main([*arguments, "--splits", "0,1"]) == 0
     assert files["htri-split-0.json"].stat().st_mtime == 1
     assert files["set3-split-0.json"].stat().st_mtime > 1
+
+
+def test_resolve_writes_no_config_before_every_run_was_checked(preset_file, tmp_path, capsys):
+    text = preset_file.read_text()
+    preset_file.write_text(text.replace("setting: set3}", "setting: set3, backbone: nosuch}"))
+    assert main(["resolve", str(preset_file), "--root", str(tmp_path)]) == 2
+    assert "no classification model 'nosuch'" in capsys.readouterr().err
+    assert not list((tmp_path / "results").rglob("*.json"))
 
 
 def test_resolve_check_writes_nothing(preset_file, tmp_path):
@@ -284,3 +297,15 @@ def test_a_live_process_is_named_and_a_dead_ones_locks_are_removed(preset_file, 
     assert main(["unlock", "--root", str(tmp_path)]) == 0
     assert not stale.exists()
     assert main(["resolve", str(preset_file), "--check", "--root", str(tmp_path)]) == 0
+
+
+def test_env_says_what_a_bug_report_needs(tmp_path, capsys):
+    from importlib.metadata import version
+
+    lock = tmp_path / "requirements.lock"
+    lock.write_text(f"torch==0.1\n    --hash=sha256:0\nnumpy==0.2\nnumpy=={version('numpy')}\n")
+    assert main(["env", "--root", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    for words in (version("torch"), "threads", "commit", "instead of 0.1"):
+        assert words in said
+    assert "numpy" not in said.partition("lock file")[2]  # one of the two pinned versions is here

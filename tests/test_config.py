@@ -62,6 +62,11 @@ def test_parameters_go_over_the_preset(tmp_path):
         ({"setting": "set1", "beta": 1e-5}, "set1 has no compact loss"),
         ({"setting": "set2", "gamma": 1e-6}, "set2 has no scatter loss"),
         ({"setting": "htri", "batches": "random"}, "batches must be 'pk'"),
+        ({"setting": "msml", "batches": "random"}, "batches must be 'pk'"),
+        ({"setting": "msml", "scale": 2.0}, "scale is 2.0, but setting msml has none"),
+        ({"setting": "htri", "adaptive_margin": True}, "htri has no adaptive_margin"),
+        ({"setting": "aligned", "stripes": 1}, "stripes is 1, expected 2, 4 or 8"),
+        ({"setting": "set1", "stripes": 3}, "stripes: .*found 3"),
         ({"setting": "htri", "batch_size": 30}, "no multiple of images_per_person"),
         ({"centres": "batch", "persons_in_sums": "all"}, "only the batch's persons"),
         ({"centres_gradient": True}, "only where they come from the batch"),
@@ -76,6 +81,15 @@ def test_a_wrong_row_is_named(tmp_path, change, message):
     file.write_text(f"title: t\ndata: null\nrows: [{values}]\n")
     with pytest.raises(ValueError, match=f"wrong.yaml: .*{message}"):
         load_preset(str(file))
+
+
+def test_a_loss_of_section_2_needs_its_constants_and_takes_no_others():
+    assert RunConfig(row="a", setting="circle").scale == 80
+    with pytest.raises(ValueError, match="scale is None, but setting circle needs one"):
+        RunConfig(row="a", setting="circle", scale=None)
+    plain = RunConfig(row="a", setting="set2")
+    assert plain.digest() == plain.model_copy(update={"stripes": 1, "scale": None}).digest()
+    assert plain.digest() != plain.model_copy(update={"stripes": 2}).digest()
 
 
 @pytest.mark.parametrize(

@@ -7,23 +7,33 @@ import pandas as pd
 import pytest
 import torch
 from conftest import REPOSITORY
+from safetensors.torch import load_file
 
 from reid_lib import training
-from reid_lib.config import RunConfig, load_preset
+from reid_lib.config import SETTINGS, TERMS, RunConfig, load_preset
 from reid_lib.dataset import load_pixels, read_pku
 from reid_lib.engine import scores
 from reid_lib.engine.prepare import resolve, train_missing
-from reid_lib.model import ReIDNet
+from reid_lib.model import ReIDNet, encode
 from reid_lib.training import fit, prepare_data, start, train_epoch, train_step
 
 LARGE = {"beta": 0.1, "gamma": 0.01}  # so that each term of set3 matters on short codes
 BATCH = LARGE | {"centres": "batch", "persons_in_sums": "batch"}
 SET1 = {"setting": "set1", "beta": 0.0, "gamma": 0.0}
 HTRI = {"setting": "htri", "batches": "pk", "beta": 0.0, "gamma": 0.0}
+RIVAL = HTRI | {"triplet_distance": "squared", "margin": 1.0}
+QUADRUPLET = RIVAL | {"setting": "quadruplet", "second_margin": 0.5}
+IMPROVED = RIVAL | {"setting": "triplet_improved", "second_margin": 0.01, "second_weight": 0.002}
+CIRCLE = HTRI | {"setting": "circle", "margin": 0.4, "scale": 80.0}
 
 # option -> (what else is set, values that each give other codes)
 CHANGES = {
     "setting": ({"beta": 0.0, "gamma": 0.0, "batches": "pk"}, ["set1", "htri", "xent_htri"]),
+    "second_margin": (IMPROVED | {"second_weight": 1.0}, [0.01, 0.5]),
+    "second_weight": (IMPROVED, [0.002, 1.0]),
+    "adaptive_margin": (QUADRUPLET, [False, True]),
+    "scale": (CIRCLE, [80.0, 8.0]),
+    "stripes": ({}, [1, 2, 4, 8]),
     "neck": ({}, ["none", "batchnorm"]),
     "validation": ({}, [False, True]),
     "train_persons": ({}, [None, 4]),
@@ -114,6 +124,78 @@ def test_each_value_of_an_option_leads_to_other_weights(option, tiny, small):
         assert not torch.allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
+RIVALS = [setting for setting in SETTINGS if "rel" in TERMS[setting]]
+
+
+def test_each_loss_of_section_2_leads_to_other_weights(tiny, small):
+    courses = {}
+    wide = {"margin": 3.0}  # so that the stripes, which differ much here, violate it
+    for setting in ("set1", "htri", "xent_htri", *RIVALS):
+        more = wide if setting in ("aligned", "xent_htri") else {}
+        config = rival(tiny, setting, lr=0.01, **more)
+        data = prepare_data(config, *tiny[1:])
+        state = start(config, data)
+        for _ in range(2):
+            train_epoch(config, state, data)
+        courses[setting] = state.net.backbone[0].weight.detach()
+    for (one, a), (two, b) in itertools.combinations(courses.items(), 2):
+        assert not torch.allclose(a, b, rtol=1e-4, atol=1e-6), (one, two)
+
+
+def rival(tiny, setting, **values):
+    """The resolved config of a setting with what it implies."""
+    taken = changed(tiny).model_dump()
+    given = {name: taken[name] for name in ("batch_size", "epochs", "precision", "data_sha256")}
+    return RunConfig(row="r", setting=setting, start="random", **given | {"batches": "pk"} | values)
+
+
+@pytest.mark.parametrize("setting", ["arcface", "xent_htri_centre", "aligned", "circle"])
+def test_what_a_loss_learns_resumes_too(setting, tiny, tmp_path, small, monkeypatch):
+    config = rival(tiny, setting, epochs=4)
+    whole = fit(config, *tiny[1:], tmp_path / "whole", progress="none")
+    steps = iter(range(15))  # into the third epoch
+
+    def stopped(*given):
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        return train_step(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train_step", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            fit(config, *tiny[1:], tmp_path / "run", progress="none")
+    torch.rand(3)
+    run = fit(config, *tiny[1:], tmp_path / "run", progress="none")
+    assert run.manifest["resumes"] == 1
+    ended = [load_file(r.folder / "weights.safetensors") for r in (run, whole)]
+    learned = [name for name in ended[0] if name.startswith("learned.")]
+    assert learned == {"arcface": ["learned.W"], "xent_htri_centre": ["learned.centres"]}.get(
+        setting, []
+    )
+    for name, tensor in ended[0].items():
+        assert torch.equal(tensor, ended[1][name]), name
+    for name in learned:  # and it has moved
+        at_first = start(config, prepare_data(config, *tiny[1:])).net.state_dict()[name]
+        assert not torch.allclose(ended[0][name], at_first)
+    lines = [r.history.drop(columns="seconds") for r in (run, whole)]
+    assert lines[0].equals(lines[1])
+    assert lines[0][["l_rel", "grad_rel"]].notna().all(axis=None)
+
+
+def test_the_setting_aligned_ranks_by_the_global_code_alone(tiny, tmp_path, small):
+    config = rival(tiny, "aligned", stripes=4)
+    run = fit(config, *tiny[1:], tmp_path / "run", progress="none")
+    data = prepare_data(config, *tiny[1:])
+    net = start(config, data).net
+    net.load_state_dict(load_file(run.folder / "weights.safetensors"))
+    striped = encode(net, data.pixels, data.test_rows)
+    assert striped.shape[1] == 4 * 6 and run.codes["codes"].shape[1] == 6
+    wanted = striped.view(-1, 6, 4).mean(2)
+    assert np.allclose(run.codes["codes"], wanted.numpy(), atol=1e-6)
+    with pytest.raises(ValueError, match="stripes is 1, expected 2, 4 or 8"):
+        rival(tiny, "aligned", stripes=1)
+
+
 def test_images_are_trained_on_at_the_size_that_is_set(preset_file, tmp_path, small, monkeypatch):
     shapes = set()
 
@@ -149,7 +231,7 @@ def test_deterministic_kernels_are_used_where_they_are_set(
 def test_a_run_from_other_weights_is_not_returned(tiny, tmp_path, small):
     fit(changed(tiny), *tiny[1:], tmp_path / "run", progress="none")
     other = changed(tiny, weights_sha256="1" * 64)
-    with pytest.raises(ValueError, match="weights_sha256 is '', wanted '1111"):
+    with pytest.raises(ValueError, match="weights_sha256 is '', expected '1111"):
         fit(other, *tiny[1:], tmp_path / "run", progress="none")
 
 

@@ -29,14 +29,17 @@ def run(program, path):
 def test_the_base_dependencies_are_few_and_the_extras_are_named():
     assert {Requirement(text).name for text in PROJECT["dependencies"]} == set(BASE)
     extras = PROJECT["optional-dependencies"]
-    assert list(extras) == ["plots", "notebooks", "dev", "site", "browser"]
+    assert list(extras) == ["plots", "notebooks", "onnx", "share", "dev", "site", "browser"]
     names = {Requirement(text).name for text in extras["plots"]}
     assert names == {"matplotlib", "seaborn", "scikit-learn"}
 
 
+OPTIONAL = ("seaborn", "matplotlib", "sklearn", "pytorch_metric_learning")
+
+
 @pytest.mark.parametrize("module", ["losses", "metrics", "dataset", "model", "training"])
-def test_the_method_needs_no_plotting_library(module):
-    blocked = "import sys; sys.modules |= dict.fromkeys(('seaborn', 'matplotlib', 'sklearn'))\n"
+def test_the_method_needs_no_library_of_an_extra(module):
+    blocked = f"import sys; sys.modules |= dict.fromkeys({OPTIONAL})\n"
     run(f"{blocked}import reid_lib.{module}", REPOSITORY)
 
 

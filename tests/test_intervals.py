@@ -1,11 +1,11 @@
-"""Intervals over persons, and tests between two runs and over splits."""
+"""Intervals over persons, and a test between two runs."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from galleries import people, sides
 
-from reid_lib.metrics import bootstrap, evaluate, paired_test, split_test
+from reid_lib.metrics import bootstrap, evaluate, paired_test
 
 
 def test_the_interval_is_that_of_a_slow_bootstrap_over_persons():
@@ -69,23 +69,3 @@ def test_runs_over_other_queries_are_not_paired():
         paired_test(frame, frame.iloc[::-1])
     with pytest.raises(ValueError, match=r"3 rows\) and per_query_b \(2 rows"):
         paired_test(frame, frame.iloc[:2])
-
-
-def test_over_splits_the_corrected_t_test_is_more_careful_than_the_plain_one():
-    rng = np.random.default_rng(8)
-    a = [{"mAP": x} for x in rng.normal(0.5, 0.02, 10)]
-    b = [{"mAP": s["mAP"] + x} for s, x in zip(a, rng.normal(0.02, 0.02, 10), strict=True)]
-    gains = np.array([y["mAP"] - x["mAP"] for x, y in zip(a, b, strict=True)])
-    row = split_test(a, b).loc["mAP"]
-    t = gains.mean() / (gains.std(ddof=1) * np.sqrt(1 / 10 + 1))
-    # Student's t with 9 degrees of freedom, by integrating its density.
-    x = np.linspace(-abs(t), abs(t), 100_001)
-    density = (1 + x**2 / 9) ** -5
-    whole = np.linspace(-1000, 1000, 2_000_001)
-    inside = np.trapezoid(density, x) / np.trapezoid((1 + whole**2 / 9) ** -5, whole)
-    assert row["difference"] == pytest.approx(gains.mean())
-    assert row["p"] == pytest.approx(1 - inside, abs=1e-5)
-    assert row["low"] < gains.mean() - 2 * gains.std(ddof=1) / np.sqrt(10)
-    assert split_test(a, a).loc["mAP", "p"] == 1.0
-    with pytest.raises(ValueError, match="holds 10 splits and scores_b 9"):
-        split_test(a, b[:9])

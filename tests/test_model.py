@@ -7,7 +7,8 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 
-from reid_lib.model import ReIDNet, feature_maps, find_weights, load_weights
+from reid_lib.augment import normalise
+from reid_lib.model import ReIDNet, encode, feature_maps, find_weights, load_weights
 
 
 @pytest.mark.parametrize(
@@ -140,3 +141,33 @@ def test_codes_used_for_retrieval_are_those_after_the_neck_in_evaluation_mode():
     assert torch.allclose(net.retrieval_codes(codes), expected, atol=1e-5)
     assert all(value.equal(before[name]) for name, value in net.state_dict().items())
     assert ReIDNet("squeezenet1_1", 3).retrieval_codes(codes).equal(codes)
+
+
+def test_stripes_are_means_of_parts_of_the_map_and_their_mean_is_the_global_code():
+    images = torch.randn(2, 3, 128, 64, generator=torch.Generator().manual_seed(0))
+    plain, striped, pooled = (
+        ReIDNet("resnet18", 5, **options).eval()
+        for options in ({}, {"stripes": 4}, {"stripes": 4, "pooled": True})
+    )
+    codes, logits = (net(images)[0] for net in (plain, striped)), pooled(images)[1]
+    whole, parts = codes
+    assert parts.shape == (2, 4 * 512) and striped.classifier.in_features == 4 * 512
+    assert torch.allclose(parts.view(2, 512, 4).mean(2), whole, atol=1e-5)
+    kept = feature_maps(plain, images).mean(3)  # one row of the map per stripe
+    assert torch.allclose(parts.view(2, 512, 4), kept, atol=1e-5)
+    assert pooled.classifier.in_features == 512 and logits.shape == (2, 5)
+    assert torch.allclose(pooled.retrieval_codes(parts), whole, atol=1e-5)
+    assert torch.equal(striped.retrieval_codes(parts), parts)
+    pixels = torch.randint(256, (3, 3, 128, 64), dtype=torch.uint8)
+    assert torch.allclose(encode(striped, pixels), striped(normalise(pixels))[0], atol=1e-4)
+
+
+def test_more_stripes_than_rows_and_backbones_without_a_pooling_layer_are_refused():
+    net = ReIDNet("resnet18", 2, stripes=8)
+    assert net(torch.zeros(2, 3, 256, 64))[0].shape == (2, 8 * 512)
+    with pytest.raises(ValueError, match="stripes is 8, but the last feature map has 4 rows"):
+        net(torch.zeros(2, 3, 128, 48))
+    with pytest.raises(ValueError, match="8, but the last feature map has 4 rows"):
+        encode(net, torch.zeros(1, 3, 128, 48, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="mobilenet_v2 has no pooling layer to cut into stripes"):
+        ReIDNet("mobilenet_v2", 2, stripes=2)

@@ -1,4 +1,4 @@
-"""The notebooks: short cells, one parameters cell, no outputs, things to try; 02 and 03 run."""
+"""The notebooks: short cells, one parameters cell, no outputs, things to try; 02, 03 and 09 run."""
 
 import json
 
@@ -14,9 +14,9 @@ from reid_lib.engine.opening import open_study
 from reid_lib.engine.runs import read_run, run_folder
 from reid_lib.losses import compact_loss, total_loss
 from reid_lib.plots import method
-from reid_lib.plots.cases import ranked_case
+from reid_lib.plots.pictures import ranked_case
 
-NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("0[1-7]_*.ipynb"))
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("0[1-79]_*.ipynb"))
 LONGEST = 15  # lines of a cell
 COMMON = ("preset", "data", "weights", "splits", "name", "persons", "root", "publish")
 by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -26,8 +26,8 @@ def cells(path, kind):
     return [cell for cell in nbformat.read(path, 4).cells if cell.cell_type == kind]
 
 
-def test_there_are_seven_notebooks_of_the_method():
-    assert [path.stem[:2] for path in NOTEBOOKS] == [f"0{k}" for k in range(1, 8)]
+def test_there_are_eight_notebooks_of_the_method():
+    assert [path.stem[:2] for path in NOTEBOOKS] == [f"0{k}" for k in (*range(1, 8), 9)]
 
 
 @by_name
@@ -99,7 +99,7 @@ def test_the_readings_of_the_centre_need_one_entry_per_code():
     codes = np.zeros((4, 2))
     case = {"title": "t", "codes": codes, "averaged": codes, "labels": np.zeros(4, int)}
     case |= {"batch": np.ones(3, bool), "steps": codes, "centres": codes[:1], "radii": np.ones(1)}
-    with pytest.raises(ValueError, match="batch has 3 entries; expected 4"):
+    with pytest.raises(ValueError, match=r"batch is bool \(3,\); expected \(4,\)"):
         method.centre_readings([case])
     with pytest.raises(ValueError, match="cases is empty"):
         method.centre_readings([])
@@ -114,9 +114,10 @@ def test_the_net_force_is_drawn_apart_inside_and_outside_the_sphere():
     coefficients = pd.DataFrame({"inside": outside - 5e-5, "outside": outside}, index=[8, 114])
     figure = method.net_force(profiles, coefficients, 51)
     left, right = figure.axes
-    drawn = [line.get_xydata() for line in left.lines[:4]]
-    assert [len(points) for points in drawn] == [2, 2, 2, 2]
-    assert np.allclose(np.concatenate(drawn[:2]), np.c_[x, x])
+    for line, sign in zip(left.lines[:2], (1, -1), strict=True):
+        before, gap, after = np.split(np.ma.filled(line.get_ydata(), np.nan), [2, 3])
+        assert np.isnan(gap).all()
+        assert np.allclose(np.r_[before, after], sign * x)
     assert [line.get_xdata()[0] for line in right.lines[:2]] == [8, 114]
     assert [line.get_ydata()[0] for line in right.lines[:2]] == pytest.approx([4.3, -6.3])
     assert "P = 1 + β/γ = 51" in [text.get_text() for text in figure.legends[0].get_texts()]
@@ -218,3 +219,31 @@ def test_notebook_3_trains_the_same_epoch_by_hand_and_by_fit(tmp_path, monkeypat
     assert by_hand.rstrip(",") == by_fit
     run = read_run(tmp_path / "results/smoke/set3/split-0")
     assert not run.failed and len(run.history) == load_preset("smoke").row("set3").epochs
+
+
+def test_notebook_9_shows_the_body_of_every_loss_of_its_own():
+    shown = "\n".join(cell.source for cell in cells(NOTEBOOKS[-1], "code"))
+    names = "contrastive triplet_all improved_triplet quadruplet msml centre".split()
+    for name in names:
+        assert f"method.body(related.{name}_loss)" in shown
+    assert "method.body(aligned.aligned_distance)" in shown
+
+
+@pytest.mark.slow
+def test_notebook_9_moves_the_points_and_says_what_is_not_yet_measured(tmp_path, monkeypatch):
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    done = executed("09", tmp_path, preset="related_smoke", records=str(tmp_path))
+    assert "not yet measured on real persons" in printed(done)
+    drawn = {path.stem for path in (tmp_path / "results/related_smoke/figures").glob("*.png")}
+    assert drawn == {"related_losses", "related_ratio"}
+    texts = [
+        o.data["text/markdown"]
+        for c in done
+        for o in c.get("outputs", [])
+        if "data" in o and "text/markdown" in o.data
+    ]
+    table = next(text for text in texts if text.startswith("| row | loss |"))
+    for row in load_preset("related_smoke").rows:
+        assert f"| {row.row} | " in table
+    assert "Not yet measured: quadruplet_adaptive." in table
+    assert "set 2 against the 12 rivals: not yet measured 12" in texts[-1]

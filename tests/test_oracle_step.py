@@ -15,7 +15,7 @@ from torch import nn
 
 from reid_lib import augment, model, training
 from reid_lib.batches import batches
-from reid_lib.config import SETTINGS, RunConfig
+from reid_lib.config import SETTINGS, TERMS, RunConfig
 from reid_lib.training import Data, start, train_epoch, train_step
 
 PERSONS, VIEWS, WIDTH = 4, 4, 5
@@ -30,9 +30,10 @@ class Tiny(nn.Module):
     def __init__(self):
         super().__init__()
         self.conv = nn.Conv2d(3, WIDTH, 3, bias=False)
+        self.pool = nn.AdaptiveAvgPool2d(1)
 
     def forward(self, images):
-        codes = torch.tanh(self.conv(images)).mean((2, 3))
+        codes = self.pool(torch.tanh(self.conv(images))).flatten(1)
         return 4 * codes * (1.1 if self.training else 1.0)
 
 
@@ -126,6 +127,107 @@ def slow_triplet(config, codes, persons):
     return mean(losses)
 
 
+def slow_related(config, codes, persons, learned):
+    """The losses of section 2, each from its formula."""
+    setting, margin, second = config.setting, config.margin, config.second_margin
+    if setting == "xent_htri_centre":
+        terms = [sq(code, learned[p]) for code, p in zip(codes, persons, strict=True)]
+        for p in set(persons):
+            own = [c.detach() for c, q in zip(codes, persons, strict=True) if q == p]
+            learned[p] = learned[p] + 0.5 * 2 * sum(c - learned[p] for c in own) / len(codes)
+        return config.second_weight * mean(terms)
+    if setting == "aligned":
+        return slow_aligned(config, codes, persons)
+    if setting in ("circle", "arcface") or config.triplet_normalise:
+        codes = [code / code.norm() for code in codes]
+    if setting == "arcface":
+        terms = []
+        for code, p in zip(codes, persons, strict=True):
+            cosines = code @ learned / learned.norm(dim=0)
+            turned = (cosines[p].acos() + torch.tensor(margin).deg2rad()).cos()
+            scores = [turned if j == p else cosines[j] for j in range(PERSONS)]
+            terms.append(-(config.scale * torch.stack(scores)).log_softmax(0)[p])
+        return mean(terms)
+    if setting == "circle":
+        return slow_circle(config, codes, persons)
+    root = config.triplet_distance == "euclidean"
+    images = range(len(codes))
+    d = {(i, j): sq(codes[i], codes[j]) for i in images for j in images if i != j}
+    d = {pair: square.sqrt() if root else square for pair, square in d.items()}
+    own = {pair for pair in d if persons[pair[0]] == persons[pair[1]]}
+    other = d.keys() - own
+    if setting == "contrastive":
+        return mean(
+            [d[x] ** 2 / 2 if x in own else (margin - d[x]).clamp(min=0) ** 2 / 2 for x in d]
+        )
+    if setting == "msml":
+        return (margin + max(d[x] for x in own) - min(d[x] for x in other)).clamp(min=0)
+    if config.adaptive_margin:
+        gap = (mean([d[x] for x in other]) - mean([d[x] for x in own])).item()
+        margin, second = margin * gap, second * gap
+    threes = [d[a, p] - d[b, n] + margin for a, p in own for b, n in other if a == b]
+    threes = [value.clamp(min=0) for value in threes]
+    if setting == "triplet_all":
+        return mean([value for value in threes if value > 0])
+    if setting == "triplet_improved":
+        bound = mean([(d[x] - second).clamp(min=0) for x in own])
+        return mean(threes) + config.second_weight * bound
+    fours = [
+        (d[a, p] - d[m, n] + second).clamp(min=0)
+        for a, p in own
+        for m, n in other
+        if persons[a] not in (persons[m], persons[n])
+    ]
+    return mean(threes) + mean(fours)
+
+
+def slow_circle(config, codes, persons):
+    """Sun et al. 2020: a code's similarities weigh more the farther they are from their optimum."""
+    terms = []
+    for a, p in enumerate(persons):
+        within, between = [], []
+        for b, q in enumerate(persons):
+            s = codes[a] @ codes[b]
+            weight = 1 + config.margin - s.item() if p == q else s.item() + config.margin
+            if p == q and a != b:
+                within.append(-config.scale * max(weight, 0) * (s - 1 + config.margin))
+            elif p != q:
+                between.append(config.scale * max(weight, 0) * (s - config.margin))
+        if within:
+            both = torch.stack(within).logsumexp(0) + torch.stack(between).logsumexp(0)
+            terms.append(nn.functional.softplus(both))
+    return mean([term for term in terms if term > 0])
+
+
+def slow_aligned(config, codes, persons):
+    """Zhang et al. 2018: the hardest images by the mean of the stripes, then stripe by stripe."""
+    bodies = [code.view(-1, config.stripes).T for code in codes]
+    whole = [mean(list(body)) for body in bodies]
+
+    def aligned(one, two):
+        units = [[stripe / stripe.norm() for stripe in body] for body in (one, two)]
+        way = {}
+        for i, u in enumerate(units[0]):
+            for j, v in enumerate(units[1]):
+                before = [way[x] for x in ((i - 1, j), (i, j - 1)) if x in way]
+                grown = sq(u, v).sqrt().exp() if i != j or sq(u, v) > 0 else u.new_ones(())
+                way[i, j] = (grown - 1) / (grown + 1) + (min(before) if before else 0)
+        return way[config.stripes - 1, config.stripes - 1]
+
+    terms = []
+    for a, p in enumerate(persons):
+        dist = [sq(whole[a], code) for code in whole]
+        own = [b for b, q in enumerate(persons) if q == p and a != b]
+        if own:
+            far = max(own, key=lambda b: dist[b])
+            near = min((b for b, q in enumerate(persons) if q != p), key=lambda b: dist[b])
+            first = config.margin + dist[far].sqrt() - dist[near].sqrt()
+            pair = (aligned(bodies[a], bodies[b]) for b in (far, near))
+            second = config.margin + next(pair) - next(pair)
+            terms.append(first.clamp(min=0) + second.clamp(min=0))
+    return mean(terms)
+
+
 class SlowStep:
     """Weights, Adam and the memory of each image's latest code, as the paper's text needs them."""
 
@@ -176,21 +278,28 @@ class SlowStep:
         config, persons = self.config, [int(LABELS[image]) for image in batch]
         codes = self.net.backbone(self.images[batch])
         fed = codes
+        if config.setting == "aligned":  # the classifier sees the mean over the stripes alone
+            fed = codes.view(len(batch), -1, config.stripes).mean(2)
         if config.neck == "batchnorm":
-            variance = codes.var(0, unbiased=False)
+            variance = fed.var(0, unbiased=False)
             neck = self.net.neck
-            fed = (codes - codes.mean(0)) / (variance + neck.eps).sqrt() * neck.weight + neck.bias
+            fed = (fed - fed.mean(0)) / (variance + neck.eps).sqrt() * neck.weight + neck.bias
         logits = fed @ self.net.classifier.weight.T + self.net.classifier.bias
         terms = {}
-        if config.setting in ("xent_htri", "set1", "set2", "set3"):
+        softmax = ("xent_htri", "xent_htri_centre", "aligned", "set1", "set2", "set3")
+        if config.setting in softmax:
             terms["sr"] = slow_classification(config, logits, persons), 1
-        if config.setting in ("htri", "xent_htri", "htri_cl"):
+        if config.setting in ("htri", "xent_htri", "xent_htri_centre", "htri_cl"):
             terms["tri"] = slow_triplet(config, codes, persons), 1
         if config.setting in ("htri_cl", "set2", "set3"):
             centres = self.centres(batch, codes)
             terms["cl"] = slow_compact(codes, persons, centres), config.beta
         if config.setting == "set3":
             terms["sl"] = slow_scatter(config, codes, persons, centres), -config.gamma
+        if config.setting in RIVALS:
+            learned = {"arcface": "W", "xent_htri_centre": "centres"}.get(config.setting)
+            learned = getattr(self.net.learned, learned) if learned else None
+            terms["rel"] = slow_related(config, codes, persons, learned), 1
         return codes, logits, terms
 
     def __call__(self, batch):
@@ -233,9 +342,12 @@ def config(**values):
     weights |= {"gamma": 0.01} if setting == "set3" else {}
     usual = {"row": "r", "setting": setting, "batch_size": 8, "images_per_person": 2}
     usual |= {"lr": 0.01, "weight_decay": 0.05}
+    usual |= {"stripes": 2} if setting == "aligned" else {}
     return RunConfig(**{**usual, **weights, **values})
 
 
+RIVALS = [setting for setting in SETTINGS if "rel" in TERMS[setting]]
+OF_DISTANCES = ("triplet_all", "triplet_improved", "quadruplet", "msml")
 BATCH = {"centres": "batch", "persons_in_sums": "batch"}
 CENTRES = [
     {"centres": "batch"},
@@ -271,6 +383,23 @@ CASES = [
             {"triplet_distance": "squared", "triplet_normalise": True},
         )
     ),
+    *({"setting": s, "margin": 0.7} for s in RIVALS if "margin" in SETTINGS[s]),
+    *({"setting": s, "triplet_normalise": False} for s in ("contrastive", *OF_DISTANCES)),
+    *(
+        {"setting": s, "triplet_distance": d}
+        for s in OF_DISTANCES
+        for d in ("euclidean", "squared")
+        if d != SETTINGS[s].get("triplet_distance", "euclidean")
+    ),
+    {"setting": "triplet_improved", "second_margin": 0.6, "second_weight": 0.5},
+    {"setting": "triplet_improved", "second_weight": 0.5},
+    {"setting": "quadruplet", "second_margin": 2.0},
+    {"setting": "quadruplet", "adaptive_margin": True},
+    {"setting": "xent_htri_centre", "second_weight": 0.3},
+    {"setting": "aligned", "stripes": 4},
+    {"setting": "aligned", "margin": 1.5},
+    *({"setting": s, "scale": 5.0} for s in ("circle", "arcface")),
+    *({"setting": s, "stripes": 2} for s in ("set3", "htri", "msml")),
     *({"setting": s, "weight_decay": decay} for s in ("set1", "set3") for decay in (0.0, 0.5)),
     {"lr": 1e-3},
     {"setting": "htri_cl", "beta": 0.9},

@@ -26,10 +26,11 @@ BIN = Path(sys.executable).parent
 KINDS = ("png", "pdf", "alt.txt")
 FIGURES = (
     "sheet split fig1 fig2 centres net_force curves table1 tsne fig3 activation viewpoint "
-    "viewpoint_distance viewpoint_angle"
+    "viewpoint_distance viewpoint_angle related_losses related_ratio"
 ).split()
-TABLES = "table1.csv table1.md table1.tex table1.html viewpoint.csv viewpoint.md".split()
+TABLES = "table1.csv table1.md table1.tex table1.html tsne.csv viewpoint.csv viewpoint.md".split()
 FIGURE_RULES = {"01_data", "02_method", "04_table1", "05_tsne", "06_ranking", "07_viewpoint"}
+FIGURE_RULES |= {"09_related_losses"}
 RECORDS_RULE = "08_open_choices"
 ROWS = [row.row for row in load_preset("smoke").rows]
 

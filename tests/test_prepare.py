@@ -7,8 +7,7 @@ from reid_lib.config import RunConfig, load_preset
 from reid_lib.dataset import read_pku
 from reid_lib.engine import precision, prepare
 from reid_lib.engine.files import write_json
-from reid_lib.engine.plan import config_file
-from reid_lib.engine.runs import find_runs, run_folder
+from reid_lib.engine.runs import config_file, find_runs, run_folder, stamp_file
 
 
 @pytest.fixture
@@ -74,6 +73,20 @@ def test_a_bf16_trial_with_a_large_error_or_without_hardware_gives_fp32(auto, mo
     assert prepare.resolve(preset, "set3", 0, index)[0].precision == "fp32"
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     assert prepare.resolve(preset, "set3", 0, index)[0].precision == "fp32"
+
+
+def test_a_stamp_stays_only_as_a_copy_of_its_runs_manifest(preset_file, tmp_path):
+    preset = load_preset(str(preset_file))
+    place = tmp_path / "results", preset, "set3", 0
+    manifest = run_folder(*place) / "manifest.json"
+    for kept, left in ((1, 1), (1, 2), (1, None)):  # the run was trained by hand, then removed
+        write_json(stamp_file(*place), {"number": kept})
+        if left:
+            write_json(manifest, {"number": left})
+        else:
+            manifest.unlink()
+        prepare.resolve(preset, "set3", 0, read_pku(preset.data), place[0])
+        assert stamp_file(*place).is_file() == (kept == left)
 
 
 def test_runs_are_moved_aside_under_the_next_free_name_and_not_found_there(tmp_path):

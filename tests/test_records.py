@@ -15,6 +15,7 @@ from reid_lib.study.records import (
     LIKELY,
     QUANTISED,
     agreement_by_angle,
+    brief,
     collect_records,
     listed,
     read_records,
@@ -117,10 +118,14 @@ def test_what_decides_are_unit_codes_in_the_likely_reading_and_raw_ones_in_ours(
     frame = frame_of(tmp_path, runs).set_index("reading")
     for column in DECIDING:
         assert frame[column].to_dict() == pytest.approx({"": 30, LIKELY: 70})
-    unit = pd.DataFrame(record(runs[1])["unit viewpoint"])
-    assert frame.loc[LIKELY, "viewpoint"]["same_distance"] == unit.same_distance.tolist()
-    raw = pd.DataFrame(record(runs[0])["viewpoint"])
-    assert frame.loc["", "viewpoint"]["same_distance"] == raw.same_distance.tolist()
+    near = {}
+    for name in ("viewpoint", "unit viewpoint"):
+        grid = pd.DataFrame(record(runs[0])[name])
+        same = grid.query_orientation == grid.gallery_orientation
+        near[name] = grid.same_distance[same].mean() / grid.other_distance.mean()
+    assert near["viewpoint"] != pytest.approx(near["unit viewpoint"], rel=1e-3)
+    assert frame.near_0[LIKELY] == pytest.approx(near["unit viewpoint"])
+    assert frame.near_0[""] == pytest.approx(near["viewpoint"])
 
 
 @pytest.mark.parametrize("backbone", QUANTISED)
@@ -152,6 +157,28 @@ def test_several_seeds_of_one_split_are_read(tmp_path):
 def test_runs_that_differ_in_the_name_of_their_row_alone_count_once(tmp_path):
     runs = [a_run("set2"), a_run("set2", row="plain"), a_run("set2", 1)]
     assert len(frame_of(tmp_path, runs)) == 2
+
+
+def test_a_network_has_the_shortest_name_that_no_other_has(tmp_path):
+    runs = [a_run(), a_run(backbone="resnet50")]
+    assert set(brief(frame_of(tmp_path / "two", runs)).values()) == {"resnet18", "resnet50"}
+    runs += (
+        likely("set2", [0.5]) + likely("set2", [0.5], train_persons=57) + [a_run(start="random")]
+    )
+    names = brief(frame_of(tmp_path / "more", runs))
+    assert set(names.values()) == {
+        "resnet18, ImageNet weights",
+        "resnet18, random weights",
+        f"resnet18, {LIKELY}",
+        "resnet18, 57 training persons",
+        "resnet50",
+    }
+    runs.append(a_run(epochs=20))
+    names = brief(frame_of(tmp_path / "epochs", runs))
+    assert {"resnet18, ImageNet weights, 15 epochs", "resnet18, random weights"} <= set(
+        names.values()
+    )
+    assert len(set(names.values())) == len(names) == 6
 
 
 def test_splits_are_counted_once_and_named():

@@ -3,6 +3,7 @@
 import ast
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -275,6 +276,86 @@ def test_the_lint_says_what_to_do_about_outputs(tmp_path):
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "notebooks hold outputs: run make format" in done.stderr.splitlines()
+
+
+PROGRAM = """#!/bin/sh
+case "$*" in "-m venv .venv")
+  mkdir -p .venv/bin; cp "$0" .venv/bin/python; cp "$0" .venv/bin/uv;;
+esac
+"""
+
+
+@pytest.fixture
+def bare(tmp_path):
+    """A folder in which `make setup` finds programs that install nothing; its second run too."""
+    for name in ("Makefile", "requirements.lock", ".gitattributes"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    (tmp_path / "python").write_text(PROGRAM)
+    (tmp_path / "python").chmod(0o755)
+    return tmp_path
+
+
+def set_up(folder, **environment):
+    """The lines that `make setup` prints; it must succeed."""
+    ours = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "GIT_"))}
+    ours |= {"GIT_CONFIG_GLOBAL": os.devnull, **environment}
+    command = [shutil.which("make"), "setup", f"PYTHON={folder / 'python'}"]
+    done = subprocess.run(
+        command, cwd=folder, env=ours, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def git(folder, *words):
+    command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+def test_setup_names_its_stages_once(bare):
+    environment, packages = set_up(bare)
+    assert environment == "environment: creating .venv"
+    count = len(re.findall(r"^[\w.-]+==", LOCK, re.MULTILINE))
+    assert packages == f"packages: installing {count} from requirements.lock"
+    assert set_up(bare) == []
+
+
+@pytest.mark.slow  # each start of nbstripout takes a second
+def test_outputs_that_jupyterlab_saves_are_no_change_for_git_after_setup(bare):
+    git(bare, "init", "--quiet")
+    notebook = bare / "a.ipynb"
+    shutil.copy(REPOSITORY / "notebooks" / "01_data.ipynb", notebook)
+    said = [line for line in set_up(bare) if line.startswith("git ")]
+    assert len(said) == 1 and "git config filter.nbstripout.clean cat" in said[0]
+    (bare / ".venv/bin/nbstripout").symlink_to(BIN / "nbstripout")
+    git(bare, "add", "a.ipynb")
+    git(bare, "commit", "--quiet", "--message", "a")
+    content = json.loads(notebook.read_text())
+    code = next(cell for cell in content["cells"] if cell["cell_type"] == "code")
+    code["outputs"] = [{"output_type": "stream", "name": "stdout", "text": ["1\n"]}]
+    notebook.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    git(bare, "add", "a.ipynb")
+    assert git(bare, "diff", "--cached") == ""
+    code["source"] = "changed"
+    notebook.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    assert "changed" in git(bare, "diff")
+    git(bare, "config", "filter.nbstripout.clean", "cat")  # as the line says; it stays so
+    assert not [line for line in set_up(bare) if line.startswith("git ")]
+    assert git(bare, "config", "filter.nbstripout.clean") == "cat\n"
+
+
+def test_setup_needs_neither_a_checkout_nor_git(bare):
+    git(bare, "init", "--quiet")
+    (bare / "sub").mkdir()  # a copy without .git inside somebody's checkout leaves that alone
+    for name in ("Makefile", "requirements.lock", "python"):
+        shutil.copy(bare / name, bare / "sub")
+    assert not [line for line in set_up(bare / "sub") if line.startswith("git ")]
+    assert "filter.nbstripout" not in git(bare, "config", "--list", "--local")
+    programs = bare / "programs"
+    programs.mkdir()
+    for name in ("sh", "cmp", "rm", "cp", "mkdir", "awk", "grep"):
+        (programs / name).symlink_to(shutil.which(name))
+    assert set_up(bare, PATH=str(programs))[0] == "environment: creating .venv"
 
 
 @pytest.mark.parametrize("marker", ["slow", "browser", "gpu"])

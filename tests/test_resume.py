@@ -53,13 +53,13 @@ def result(folder: Path) -> dict[str, bytes]:
     return found | {name: array.tobytes() for name, array in run.codes.items()}
 
 
-def kill_and_resume(start, preset_file, folder, points):
+def kill_and_resume(start, preset_file, folder, points, row="set3"):
     for point, number in points:
-        process = start(killed_run.train, preset_file, folder, point, number)
+        process = start(killed_run.train, preset_file, folder, point, number, row)
         process.join()
         assert process.exitcode == -signal.SIGKILL
         assert not (folder / "manifest.json").exists()
-    process = start(killed_run.train, preset_file, folder)
+    process = start(killed_run.train, preset_file, folder, "", 0, row)
     process.join()
     assert process.exitcode == 0
 
@@ -76,6 +76,17 @@ def test_killed_in_a_step_in_a_write_and_at_the_end_a_run_ends_in_the_same_bits(
     assert manifest["seconds"] >= read_run(tmp_path / "parts").history.seconds.sum()
     left = {path.name for path in (tmp_path / "parts").iterdir()}
     assert left == {*FILES, *RESULTS, ".lock"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["xent_htri_centre", "arcface"])
+def test_a_loss_that_learns_ends_in_the_same_bits_after_a_kill(
+    processes, preset_file, tmp_path, setting
+):
+    preset_file.write_text(f"{preset_file.read_text()}  - {{row: r, setting: {setting}}}\n")
+    processes(killed_run.train, preset_file, tmp_path / "whole", "", 0, "r").join()
+    kill_and_resume(processes, preset_file, tmp_path / "parts", [("step", 9), ("save", 1)], "r")
+    assert result(tmp_path / "parts") == result(tmp_path / "whole")
 
 
 @pytest.mark.slow

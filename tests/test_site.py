@@ -18,9 +18,11 @@ import pytest
 from conftest import REPOSITORY, write_images
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
+from test_page import a_root, ranked
 
 from reid_lib.config import RunConfig, load_preset
 from reid_lib.engine.checks import check
+from reid_lib.engine.runs import read_run
 from reid_lib.study.records import SCORES
 from reid_lib.study.tables import table_texts
 
@@ -166,6 +168,30 @@ def test_every_module_of_the_package_is_in_the_reference(tmp_path):
         name = ".".join(path.with_suffix("").parts)
         assert f"| [{name}]({name}.md) | " in listed
         assert f"reid_lib.{name}\n" in (tmp_path / "api" / f"{name}.md").read_text()
+
+
+def test_the_origin_of_each_figure_is_known_from_its_notebook_or_its_records(tmp_path):
+    (tmp_path / "static").mkdir()
+    for name in ("figures/viewpoint.csv", "pku74/runs.csv", "pku74/likely/runs.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    for folder, commit in (("pku74", "c2"), ("pku74/likely", "c1")):
+        record = {"config_digest": f"d{commit}", "manifest": {"commit": commit}}
+        (tmp_path / folder / "runs").mkdir()
+        (tmp_path / folder / "runs" / "0.json").write_text(json.dumps(record))
+    cell = new_code_cell("plots.save(angles, plain, 'viewpoint_angle', words, about)")
+    notebook = written(tmp_path / "07.ipynb", new_notebook(cells=[cell, new_markdown_cell("a")]))
+    build.write_origins(load_preset("smoke"), {"07_viewpoint": notebook}, tmp_path)
+    known = json.loads((tmp_path / "origins.json").read_text())
+    of_notebook = {"notebook": "07_viewpoint", "preset": "smoke"}
+    assert known["07_viewpoint"] == of_notebook
+    assert known["viewpoint_angle"] == of_notebook | {"csv": ["viewpoint.csv"]}
+    likely = {"config": "dc1", "commit": "c1", "csv": ["pku74-likely-runs.csv"]}
+    assert known["pku74/likely"] == likely
+    both = {"config": "dc1 dc2", "commit": "c1 c2"}
+    assert known["08_open_choices"].items() >= both.items()
+    for name in ("viewpoint.csv", "pku74-runs.csv", "pku74-likely-runs.csv"):
+        assert (tmp_path / "static" / "data" / name).is_file()
 
 
 # What a reader's browser makes of it
@@ -319,11 +345,71 @@ def test_the_methods_code_is_shown_and_the_rest_is_folded_and_opens(browser, add
 
 
 @browser_test
+def test_every_figure_names_its_notebook_preset_configuration_and_commit(browser, address, preset):
+    page = browser.new_page()
+    folder = REPOSITORY / "figures" / preset.name
+    for name in ("index", "real", "notebooks/04_table1", "notebooks/08_open_choices"):
+        page.goto(f"{address}/{name}.html")
+        pictures = page.locator("article img").count()
+        origins = page.locator("details.figure-origin")
+        assert origins.count() == pictures > 1, name
+        for text in origins.evaluate_all("all => all.map(origin => origin.textContent)"):
+            assert all(word in text for word in ("preset", "configuration", "commit", "data"))
+    page.goto(f"{address}/notebooks/05_tsne.html")
+    origin = page.locator("details.figure-origin")
+    assert not origin.locator("dl").is_visible()
+    origin.locator("summary").click()
+    about = Image.open(folder / "tsne.png").text
+    said = origin.inner_text()
+    assert {"05_tsne", about["preset"], *about["config"].split(), *about["commit"].split()} <= set(
+        said.split()
+    )
+    with page.expect_download() as download:
+        origin.get_by_role("link", name="tsne.csv").click()
+    assert Path(download.value.path()).read_bytes() == (folder / "tsne.csv").read_bytes()
+    page.close()
+
+
+@browser_test
+def test_the_ranked_galleries_are_those_of_the_presets_runs(browser, address, preset):
+    page = browser.new_page()
+    last = preset.rows[-1].row
+    run = read_run(REPOSITORY / "results" / preset.name / last / f"split-{preset.splits[0]}")
+    page.goto(f"{address}/explore.html")
+    for _ in range(3):
+        name = page.locator(".asked").get_attribute("data-name")
+        nearest, _ = ranked(run, run.codes["names"].tolist().index(name), "raw")
+        shown = page.locator(f"section[data-row={last}] li")
+        names = shown.evaluate_all("all => all.map(li => li.dataset.name)")
+        assert names == run.codes["names"][nearest].tolist()
+        page.locator("[name=easier]").click()
+    page.close()
+
+
+def test_the_scripts_are_short():
+    scripts = list((build.HERE / "static").glob("*.js"))
+    assert len(scripts) == 2
+    assert sum(script.read_text().count("\n") for script in scripts) <= 400
+
+
+@browser_test
+def test_what_the_controls_need_stays_below_three_megabytes(site):
+    static = site / "_static"
+    files = [static / "people.webp", *static.glob("explore*"), *static.glob("equations*")]
+    files += (static / "data").iterdir()
+    assert 100_000 < sum(file.stat().st_size for file in files) < 3_000_000
+
+
+@browser_test
 def test_equations_are_mathml_in_the_pages_own_font(browser, address):
     page = browser.new_page()
     page.goto(f"{address}/index.html", wait_until="networkidle")
     assert page.locator("div.math math").count() == 4
     assert page.locator("merror").count() == 0
+    bars = page.locator("div.math mo", has_text="‖").evaluate_all(
+        "all => all.map(bar => Math.round(bar.getBoundingClientRect().height))"
+    )
+    assert len(bars) == 4 and len(set(bars)) == 1
     assert page.evaluate("document.fonts.check('16px \"Page Math\"')")
     shown = page.evaluate("[...document.fonts].map(font => [font.family, font.status])")
     assert ["Page Math", "loaded"] in [[name.strip('"'), status] for name, status in shown]
@@ -364,6 +450,8 @@ def test_the_table_on_the_page_equals_the_runs_metrics(browser, address, preset,
     page = browser.new_page()
     page.goto(f"{address}/{name}.html")
     table = page.locator("table.table1").first
+    seen = table.locator("tbody td").first.bounding_box()  # scores begin in sight
+    assert seen["x"] + seen["width"] < page.viewport_size["width"]
     blocks, head, *lines = [
         [cell.inner_text().replace("\n", " ") for cell in row.locator("th, td").all()]
         for row in table.locator("tr").all()
@@ -395,7 +483,7 @@ def test_names_from_a_data_set_stay_text(browser, tmp_path):
     scores = pd.DataFrame([[50.0] * len(SCORES)], [HOSTILE], SCORES)
     table = pd.concat({"measured": scores}, axis=1)
     frame = pd.DataFrame({HOSTILE: [HOSTILE]}, index=[HOSTILE])
-    root, study = tmp_path / "root", load_preset("smoke")
+    root, study = a_root(tmp_path / "root"), load_preset("smoke")
     figures = root / "figures" / "smoke"
     for figure in ("sheet", "fig1", "fig2", "fig3", "tsne", "viewpoint_angle"):
         drawn(figures / f"{figure}.png", f"Shows the image {HOSTILE} and more.")

@@ -9,15 +9,14 @@ from scipy import stats
 from study_runs import a_run, frame_of, likely, several
 
 from reid_lib.config import PAPER_TABLE
-from reid_lib.metrics import split_test
 from reid_lib.study import records, statistics
-from reid_lib.study.claims import prediction_text
 from reid_lib.study.records import DECIDING, read_records
 from reid_lib.study.statistics import (
     CONTRASTS,
     contrasts,
     detectable,
-    difference,
+    differences,
+    gain,
     holm,
     judged,
     means,
@@ -29,12 +28,27 @@ from reid_lib.study.statistics import (
     t_interval,
     verdict,
 )
+from reid_lib.study.tables import simple_text
 
 
 def verdicts(frame):
     """(claim, contrast, score) or (claim, contrast) -> verdicts."""
     table = contrasts(frame)
     return {key: judged(part) for key, part in table.groupby(["claim", "contrast"], sort=False)}
+
+
+def split_test(gains, test_over_train=1.0):
+    """The corrected resampled t-test (Nadeau and Bengio 2003) of gains over splits, from its text.
+
+    The p-value is that of Student's t by integrating its density.
+    """
+    n, mean, s = len(gains), np.mean(gains), np.std(gains, ddof=1)
+    error = s * np.sqrt(1 / n + test_over_train)
+    x = np.linspace(-1000, 1000, 2_000_001)
+    density = (1 + x**2 / (n - 1)) ** (-n / 2)
+    inside = density[abs(x) <= abs(mean) / error].sum() / density.sum()
+    half = stats.t.ppf(0.975, n - 1) * error
+    return {"difference": mean, "low": mean - half, "high": mean + half, "p": 1 - inside}
 
 
 # --- intervals ------------------------------------------------------------------------------------
@@ -52,10 +66,13 @@ def test_for_these_persons_the_interval_is_student_s_t_as_scipy_has_it():
 
 def test_for_new_persons_the_interval_is_that_of_overlapping_splits(tmp_path):
     rng = np.random.default_rng(1)
-    a, b = (pd.DataFrame(rng.normal(0, 1, (6, 2)), columns=["x", "y"]) for _ in range(2))
-    table = t_interval(b - a, 17 / 57).rename(columns={"mean": "difference"})
-    wanted = split_test(a.to_dict("records"), b.to_dict("records"), 17 / 74)
-    pd.testing.assert_frame_equal(table, wanted)
+    gains = pd.DataFrame(rng.normal(0, 1, (6, 2)), columns=["x", "y"])
+    table = t_interval(gains, 17 / 57).rename(columns={"mean": "difference"})
+    for name in gains:
+        wanted = split_test(gains[name], 17 / 57)
+        assert table.loc[name].to_dict() == pytest.approx(wanted, abs=1e-3)
+    plain = t_interval(gains)
+    assert (table.low < plain.low).all() and (table.p > plain.p).all()  # it is more careful
 
 
 def test_only_the_interval_for_these_persons_shrinks_to_zero_with_more_splits():
@@ -105,15 +122,26 @@ def test_differences_are_paired_by_split(tmp_path):
     runs = several("set2", [0.5, 0.7, 0.9]) + several("set1", [0.4, 0.65, 0.92, 0.1])
     frame = frame_of(tmp_path, runs)
     better, worse = (frame[frame.setting == name] for name in ("set2", "set1"))
-    (line,) = difference(better, worse, ["mAP"]).to_dict("records")
+    (line,) = differences([({}, better, worse)], ["mAP"]).to_dict("records")
     assert (line["splits"], line["agree"]) == (3, 2)  # the fourth split has no partner
-    a, b = ([{"mAP": 100 * x} for x in values] for values in ([0.4, 0.65, 0.92], [0.5, 0.7, 0.9]))
-    wanted = split_test(a, b).loc["mAP"]
+    wanted = split_test([10, 5, -2])
     for name in ("difference", "low", "high", "p"):
-        assert line[name] == pytest.approx(wanted[name], abs=1e-6)
+        assert line[name] == pytest.approx(wanted[name], abs=1e-3)
     test = stats.ttest_1samp([10, 5, -2], 0)
     assert line["these_p"] == pytest.approx(test.pvalue)
-    assert difference(better, worse[worse.split == 3], ["mAP"]) is None
+    assert line["which"] == "3 (0 to 2)" and line["values"] == pytest.approx([10, 5, -2])
+    assert differences([({}, better, worse[worse.split == 3])], ["mAP"]).empty
+
+
+def test_a_gain_is_a_score_from_which_differences_of_differences_are_taken(tmp_path):
+    runs = several("set2", [0.5, 0.7, 0.9]) + several("set1", [0.4, 0.65])
+    runs += several("set3", [0.6, 0.9], seed=1) + several("set3", [0.8, 0.9])
+    part = dict(list(frame_of(tmp_path, runs).groupby("setting")))
+    one = gain(part["set3"], part["set2"], ["mAP"])  # 70 - 50 and 90 - 70
+    assert one["mAP"].tolist() == pytest.approx([20, 20]) and one.split.tolist() == [0, 1]
+    other = gain(part["set2"], part["set1"], ["mAP"])  # 50 - 40 and 70 - 65
+    (line,) = differences([({"name": "x"}, one, other)], ["mAP"]).to_dict("records")
+    assert line["difference"] == pytest.approx((10 + 15) / 2) and line["name"] == "x"
 
 
 def test_seeds_of_one_split_are_averaged_first(tmp_path):
@@ -122,7 +150,7 @@ def test_seeds_of_one_split_are_averaged_first(tmp_path):
     frame = frame_of(tmp_path, runs)
     assert means(frame[frame.setting == "set2"], ["mAP"])["mean"][0] == pytest.approx(70)
     better, worse = (frame[frame.setting == name] for name in ("set2", "set1"))
-    line = difference(better, worse, ["mAP"]).loc["mAP"]
+    line = differences([({}, better, worse)], ["mAP"]).iloc[0]
     assert line.splits == 2 and line.difference == pytest.approx(30)
 
 
@@ -303,6 +331,18 @@ def test_a_planned_contrast_has_no_verdict_before_all_its_splits_and_still_count
     assert row.holm == pytest.approx(min(1, 8 * row.p))
 
 
+def test_no_contrast_of_the_planned_runs_has_a_verdict_before_all_its_splits(tmp_path):
+    rng = np.random.default_rng(0)
+    runs = [r for s in ("set1", "set2") for r in likely(s, 0.5 + 0.01 * rng.normal(size=9))]
+    runs += several("set1", [0.5] * 3) + several("set2", [0.6] * 3)
+    table = contrasts(frame_of(tmp_path, runs))
+    ours = table.network.str.contains("likely")
+    for estimand in statistics.ESTIMANDS:
+        assert set(table[estimand][ours]) == {"not yet measured (9 of 10 splits)"}
+        assert not table[estimand][~ours].str.contains("measured").any()
+    assert {"1", "3", "compactness"} == set(table.claim[ours])
+
+
 def test_one_score_alone_does_not_make_a_planned_contrast_hold(tmp_path):
     frame = planned_runs(tmp_path, set1=0.5, set2=0.6)
     frame.loc[frame.setting == "set2", "unit last epochs mAP"] -= 10
@@ -331,9 +371,9 @@ def test_the_planned_prediction_is_judged_by_its_rule(tmp_path, make, shift, sai
     assert set(table.said) == {said} and set(table.splits) == {5}
     test = stats.ttest_1samp(100 * (shift + noise[:5]), 0)
     low, high = test.confidence_interval()
-    assert table.low.to_numpy() == pytest.approx([low, low])
-    assert table.high.to_numpy() == pytest.approx([high, high])
-    assert f" | {said} |" in prediction_text(frame)
+    assert table.these_low.to_numpy() == pytest.approx([low, low])
+    assert table.these_high.to_numpy() == pytest.approx([high, high])
+    assert f" | {said} |" in simple_text("prediction", frame)
     assert prediction(frame[frame.train_persons.isna()]).empty
 
 
@@ -346,8 +386,8 @@ def test_seed_noise_is_the_analysis_of_variance_by_hand(tmp_path):
     runs += several("set1", [0.5, 0.6])  # one seed
     (line,) = seed_noise(frame_of(tmp_path, runs), ["mAP"]).to_dict("records")
     assert (line["setting"], line["runs"], line["splits"]) == ("set2", 4, 2)
-    assert line["within"] == pytest.approx(8)
-    assert line["between"] == pytest.approx((100 - 8) / 2)
+    assert line["within"] ** 2 == pytest.approx(8)
+    assert line["between"] ** 2 == pytest.approx((100 - 8) / 2)
 
 
 def test_seed_noise_finds_the_variances_that_made_the_data_also_where_seeds_are_missing():
@@ -358,8 +398,8 @@ def test_seed_noise_finds_the_variances_that_made_the_data_also_where_seeds_are_
         lines += [{"split": split, "mAP": own + rng.normal(0, 2)} for _ in range(split % 3 + 1)]
     frame = pd.DataFrame(lines).assign(network="n", setting="set2", changed="")
     line = seed_noise(frame, ["mAP"]).iloc[0]
-    assert line["within"] == pytest.approx(4, rel=0.15)
-    assert line["between"] == pytest.approx(9, rel=0.15)
+    assert line["within"] ** 2 == pytest.approx(4, rel=0.15)
+    assert line["between"] ** 2 == pytest.approx(9, rel=0.15)
 
 
 def test_a_difference_of_the_detectable_size_is_found_with_the_wanted_power():

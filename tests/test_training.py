@@ -159,7 +159,7 @@ def test_a_finished_run_is_returned_and_one_of_another_config_is_refused(tiny, t
     again = trained(tiny, tmp_path / "run")
     assert again.metrics == first.metrics
     assert (tmp_path / "run" / "manifest.json").stat().st_mtime_ns == written
-    with pytest.raises(ValueError, match="seed is 0, wanted 1"):
+    with pytest.raises(ValueError, match="seed is 0, expected 1"):
         trained(tiny, tmp_path / "run", seed=1)
 
 

@@ -11,10 +11,8 @@ CHECKPOINT, CHECKPOINT_FORMAT = "checkpoint.pt", 2
 
 
 def capture(state) -> dict:
-    """Copy everything that the next epoch depends on.
+    """Copy everything that the next epoch depends on, from a `reid_lib.training.State`.
 
-    Args:
-        state: a `reid_lib.training.State`.
     Returns:
         Tensors, numbers and texts in dicts and lists, as `write_checkpoint` takes them.
     """
@@ -35,9 +33,8 @@ def capture(state) -> dict:
 def restore(state, content: dict) -> None:
     """Put what `capture` returned back into a state; the inverse of `capture`."""
     state.progress = content["progress"]
-    state.net.load_state_dict(content["net"])
-    state.optimiser.load_state_dict(content["optimiser"])
-    state.schedule.load_state_dict(content["schedule"])
+    for name in ("net", "optimiser", "schedule"):
+        getattr(state, name).load_state_dict(content[name])
     if state.memory is not None:
         state.memory.copy_(content["memory"])
     state.generator.set_state(content["generator"])

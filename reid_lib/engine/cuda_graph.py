@@ -4,6 +4,7 @@ At 128 x 48 and batches of 32 a step is hundreds of small kernels, and a GPU wai
 launched. A recorded graph launches them together.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 
 import torch
@@ -31,9 +32,8 @@ def graphed(step: Callable) -> Callable:
     def run(config, state, *given: Tensor) -> dict[str, Tensor]:
         nonlocal replay
         if replay is None:
-            replay = step
-            if _can_record(config, given[0].device):
-                replay = _recorded(step, config, state, given) or step
+            can = _can_record(config, given[0].device)
+            replay = (_recorded(step, config, state, given) if can else None) or step
         return replay(config, state, *given)
 
     return run
@@ -47,7 +47,6 @@ def _recorded(step: Callable, config, state, given: tuple[Tensor, ...]) -> Calla
     """The recorded step, or None where it cannot be used; `state` is left as it was."""
     places = [value.clone() for value in given]
     before = [value.clone() for value in _tensors(state)]
-    replayed = None
     try:
         with torch.random.fork_rng():  # dropout in the backbone draws
             replay, values = _record(lambda: step(config, state, *places))
@@ -62,16 +61,18 @@ def _recorded(step: Callable, config, state, given: tuple[Tensor, ...]) -> Calla
         for run in (step, replayed):
             _reset(state, before)
             with torch.random.fork_rng():
-                steps = [_numbers(run(config, state, *given)) for _ in range(CHECKED_STEPS)]
-            courses.append(torch.stack(steps))
-        if not torch.allclose(*courses, rtol=TOLERANCE, equal_nan=True):
-            replayed = None
-            tqdm.write("the CUDA graph does not repeat the plain steps; using plain steps")
+                for _ in range(CHECKED_STEPS):
+                    found = run(config, state, *given).values()
+                    courses.append(torch.stack([value.detach().float() for value in found]))
+        plain, again = torch.stack(courses).split(CHECKED_STEPS)
+        if torch.allclose(plain, again, rtol=TOLERANCE, equal_nan=True):
+            return replayed
+        tqdm.write("the CUDA graph does not repeat the plain steps; using plain steps")
     except RuntimeError as error:
-        replayed = None
         tqdm.write(f"the step cannot be recorded as a CUDA graph ({error}); using plain steps")
-    _reset(state, before)
-    return replayed
+    finally:
+        _reset(state, before)
+    return None
 
 
 def _record(run: Callable) -> tuple[Callable, dict[str, Tensor]]:
@@ -93,12 +94,9 @@ def _reset(state, before: list[Tensor]) -> None:
 
     Tensors that were not there before are Adam's moments and counters, which start at zero.
     """
-    now = list(_tensors(state))
     with torch.no_grad():
-        for value, kept in zip(now, before, strict=False):
-            value.copy_(kept)
-        for value in now[len(before) :]:
-            value.zero_()
+        for value, kept in itertools.zip_longest(list(_tensors(state)), before):
+            value.copy_(kept) if kept is not None else value.zero_()
 
 
 def _tensors(state) -> Iterator[Tensor]:
@@ -108,7 +106,3 @@ def _tensors(state) -> Iterator[Tensor]:
         yield state.memory
     for values in state.optimiser.state.values():
         yield from values.values()
-
-
-def _numbers(values: dict[str, Tensor]) -> Tensor:
-    return torch.stack([value.detach().clone().float() for value in values.values()])

@@ -16,21 +16,17 @@ PATIENCE = 3.0  # seconds: a killed process may need a moment to end
 
 @contextmanager
 def lock_folder(folder: Path, use: str = "written") -> Iterator[None]:
-    """Keep other processes out of a folder of results.
+    """Keep other processes out of a folder of results, which is created if it does not exist.
 
     The system releases the lock when the process ends, however it ends, so that nothing has to be
-    unlocked after a crash.
+    unlocked after a crash. The message says how the other process uses the folder.
 
-    Args:
-        folder: created if it does not exist.
-        use: what the other process does to the folder, for the message.
     Raises:
         BlockingIOError: another process holds the folder; the message names it.
         OSError: the folder cannot be written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK, timeout=PATIENCE)
-    holder = folder / HOLDER
+    lock, holder = FileLock(folder / LOCK, timeout=PATIENCE), folder / HOLDER
     try:
         lock.acquire()
     except Timeout:
@@ -56,21 +52,15 @@ def lock_run_folder(folder: Path) -> Iterator[None]:
 
 
 def check_unlocked(folder: Path, use: str = "written") -> None:
-    """Refuse a folder that a live process holds; a folder without a lock is left as it is.
-
-    Raises:
-        BlockingIOError: another process holds the folder; the message names it.
-    """
+    """As `lock_folder`, at once released; a folder without a lock is left as it is."""
     if (folder / LOCK).is_file():
         with lock_folder(folder, use):
             pass
 
 
 def remove_stale_locks(root: Path) -> int:
-    """Remove the locks that a killed Snakemake left under `root`, unless a process still runs.
+    """Remove the locks that a killed Snakemake left under `root`, and count them.
 
-    Returns:
-        How many lock files were removed.
     Raises:
         BlockingIOError: a live process holds one of the results; it is named.
     """

@@ -44,10 +44,15 @@ def run_notebook(notebook: str | Path, executed: str | Path, parameters: dict[st
         raise ValueError(
             f"{notebook.name} has no parameter {unknown[0]!r}; its parameters: {', '.join(known)}"
         )
-    given = {
-        name: _value(f"{notebook.name}: {name}", known[name]["default"], text)
-        for name, text in parameters.items()
-    }
+    given = {}
+    for name, text in parameters.items():
+        default = known[name]["default"]
+        try:
+            given[name] = text if default[:1] in ("'", '"') else ast.literal_eval(text)
+        except (SyntaxError, ValueError):
+            raise ValueError(
+                f"{notebook.name}: {name} is {text!r}; expected a literal such as {default}"
+            ) from None
     executed.parent.mkdir(parents=True, exist_ok=True)
     papermill.execute_notebook(
         str(notebook),
@@ -59,13 +64,3 @@ def run_notebook(notebook: str | Path, executed: str | Path, parameters: dict[st
         stdout_file=sys.stdout,
         kernel_manager_class=SocketKernelManager,
     )
-
-
-def _value(name: str, default: str, text: str):
-    """`text` itself where the notebook's default is a text, else the literal it stands for."""
-    if default[:1] in ("'", '"'):
-        return text
-    try:
-        return ast.literal_eval(text)
-    except (SyntaxError, ValueError):
-        raise ValueError(f"{name} is {text!r}; expected a literal such as {default}") from None

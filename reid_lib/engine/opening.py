@@ -4,9 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reid_lib.config import Embedded, Preset, load_preset
-from reid_lib.engine.runs import run_folder
-
-DEMO, SMOKE = "demo", "smoke"
+from reid_lib.engine.runs import has_ended, run_folder
 
 
 class Opened(NamedTuple):
@@ -37,23 +35,13 @@ def open_study(root: str | Path, preset: str = "", publish: bool = False, **give
         'smoke'
     """
     results = Path(root) / "results"
-    if not preset:
-        preset = DEMO if _has_ended(load_preset(DEMO, **given), results) else SMOKE
-        if preset == SMOKE:
-            print(
-                "The demo has no results here, so this opens on the smoke preset: "
-                "its scores mean nothing."
-            )
-    study = load_preset(preset, **given)
+    study = load_preset(preset or "demo", **given)
+    if not preset and not all(has_ended(run_folder(results, study, *run)) for run in study.runs):
+        study = load_preset("smoke", **given)
+        print(
+            "The demo has no results here, so this opens on the smoke preset: "
+            "its scores mean nothing."
+        )
     own, public = results / study.name / "figures", Path(root) / "figures" / study.name
     plain = public if publish else own
     return Opened(study, plain, plain if isinstance(study.data, Embedded) else own)
-
-
-def _has_ended(study: Preset, results: Path) -> bool:
-    """Whether every run of the preset has ended."""
-    return all(
-        (run_folder(results, study, row.row, split) / "manifest.json").is_file()
-        for row in study.rows
-        for split in study.splits
-    )

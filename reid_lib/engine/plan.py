@@ -1,4 +1,4 @@
-"""What a preset's runs need and where they go; checked before any work and without torch."""
+"""What a preset's runs need; checked before any work and without torch."""
 
 import itertools
 import json
@@ -14,16 +14,6 @@ from reid_lib.engine.locks import check_unlocked
 from reid_lib.engine.runs import run_folder
 from reid_lib.engine.sides import matched
 from reid_lib.retrieval.readers import read_images, scan_images
-
-
-def config_file(results: str | Path, preset: Preset, row: str, split: int) -> Path:
-    """The file of a run's complete configuration, written before it is trained."""
-    return Path(results) / preset.name / "configs" / f"{row}-split-{split}.json"
-
-
-def stamp_file(results: str | Path, preset: Preset, row: str, split: int) -> Path:
-    """A copy of an ended run's manifest: what Snakemake watches in place of the run folder."""
-    return Path(results) / preset.name / "stamps" / f"{row}-split-{split}.json"
 
 
 def data_folder(preset: Preset, root: str | Path, progress: bool = False) -> Path:
@@ -161,9 +151,6 @@ def check_start(config: RunConfig, weights: Path | None) -> None:
 def check_plan(preset: Preset, results: str | Path) -> None:
     """Find what would stop a preset's runs, in a second and without torch.
 
-    Args:
-        preset: what to run.
-        results: the folder of run folders.
     Raises:
         ValueError: missing data or weights, or too few images for a run; named in one sentence.
         BlockingIOError: another process writes these results; it is named.
@@ -175,19 +162,7 @@ def check_plan(preset: Preset, results: str | Path) -> None:
         _, index, _ = scan_images(data_folder(preset, ""))
         index = only_persons(index, chosen_persons(preset.persons))
     check_unlocked(Path(results) / preset.name)
-    for row in preset.rows:
-        check_start(row, preset.weights)
-        for split in preset.splits:
-            check_run(row, split, index)
-            check_unlocked(run_folder(results, preset, row.row, split), "trained")
-
-
-def drop_stale_stamp(results: str | Path, preset: Preset, row: str, split: int) -> None:
-    """Delete a run's stamp unless it is a copy of the run's manifest, so that the run is looked at.
-
-    A stamp is stale where a run folder was removed, or trained again by hand.
-    """
-    stamp = stamp_file(results, preset, row, split)
-    manifest = run_folder(results, preset, row, split) / "manifest.json"
-    if stamp.is_file() and not (manifest.is_file() and manifest.read_bytes() == stamp.read_bytes()):
-        stamp.unlink()
+    for row, split in preset.runs:
+        check_start(preset.row(row), preset.weights)
+        check_run(preset.row(row), split, index)
+        check_unlocked(run_folder(results, preset, row, split), "trained")

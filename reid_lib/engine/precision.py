@@ -22,8 +22,6 @@ def resolve_precision(config: RunConfig, size: tuple[int, int]) -> str:
     Args:
         config: of the run.
         size: height and width of the network's input.
-    Returns:
-        "fp32" or "bf16".
     """
     if config.precision != "auto":
         return config.precision
@@ -34,9 +32,8 @@ def resolve_precision(config: RunConfig, size: tuple[int, int]) -> str:
     if not able:
         return "fp32"
     shape = config.batch_size, 3, *size
-    (slow, exact), (fast, rounded) = (
-        _trial_step(config.backbone, shape, kind) for kind in ("fp32", "bf16")
-    )
+    slow, exact = _trial_step(config.backbone, shape, "fp32")
+    fast, rounded = _trial_step(config.backbone, shape, "bf16")
     error = (rounded - exact).norm() / exact.norm()
     return "bf16" if fast < slow and error < BF16_ERROR else "fp32"
 

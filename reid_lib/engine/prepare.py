@@ -10,18 +10,20 @@ from reid_lib.config import Preset, RunConfig
 from reid_lib.dataset import fingerprint, load_pixels
 from reid_lib.engine.files import sha256, write_json
 from reid_lib.engine.locks import lock_run_folder
-from reid_lib.engine.plan import (
-    check_run,
-    check_start,
-    config_file,
-    data_folder,
-    open_data,
-    read_data,
-)
+from reid_lib.engine.plan import check_run, check_start, data_folder, open_data, read_data
 from reid_lib.engine.precision import resolve_precision
 from reid_lib.engine.process import log
 from reid_lib.engine.provenance import code_sha256
-from reid_lib.engine.runs import Run, made_from, read_run, read_runs, run_folder
+from reid_lib.engine.runs import (
+    Run,
+    config_file,
+    has_ended,
+    made_from,
+    read_run,
+    read_runs,
+    run_folder,
+    stamp_file,
+)
 from reid_lib.model import ReIDNet, find_weights, load_weights
 from reid_lib.training import fit
 
@@ -35,6 +37,7 @@ def resolve(
     index: pd.DataFrame,
     results: str | Path | None = None,
     file: str | Path = "",
+    keep: bool = True,
 ) -> tuple[RunConfig, Path | None]:
     """Complete a row's configuration: split, data, weights, precision; check all of it.
 
@@ -43,46 +46,25 @@ def resolve(
         row: its name.
         split: which split.
         index: the images.
-        results: the folder of run folders; the configuration is written there, so that a second
-            call cannot answer `precision: auto` otherwise.
+        results: the folder of run folders, where `precision: auto` is answered as it was before.
         file: the configuration as `reid resolve` wrote it; it is read and compared with the data
             and weights at hand, and nothing is written.
+        keep: write the configuration to `results`, so that a second call gives the same.
     Returns:
         The complete config, and the file of the starting weights (None for a random start).
     Raises:
         ValueError: weights that cannot be found, too few images for one batch, an unknown backbone,
             or `file` is of another row, other images or other weights.
     """
-    if not file:
-        config, weights = complete_config(preset, row, split, index, results)
-        if results:
-            write_config(config_file(results, preset, row, split), config)
-        return config, weights
-    known = _read_config(Path(file))
-    if known is None or not made_from(known, preset.row(row), split):
+    config, weights = preset.row(row), None
+    known = _read_config(Path(file)) if file else None
+    if file and not (known and made_from(known, config, split)):
         raise ValueError(
             f"{file} does not hold the configuration of {row} on split {split}; run `reid resolve` "
             "again"
         )
-    fixed = preset.row(row).model_copy(update={"precision": known.precision})
-    preset = preset.model_copy(update={"rows": (fixed,)})
-    config, weights = complete_config(preset, row, split, index)
-    if config != known:
-        raise ValueError(
-            f"the images or the weights have changed since {file} was written; run `reid resolve` "
-            "again"
-        )
-    return config, weights
-
-
-def complete_config(
-    preset: Preset, row: str, split: int, index: pd.DataFrame, results: str | Path | None = None
-) -> tuple[RunConfig, Path | None]:
-    """As `resolve`, and nothing is written."""
-    config = preset.row(row)
     check_run(config, split, index)
     check_start(config, preset.weights)
-    weights = None
     if config.start == "imagenet":
         weights = find_weights(config.backbone, preset.weights)
     elif config.start == "file":
@@ -95,8 +77,16 @@ def complete_config(
     config = config.model_copy(update=complete)
     if config.precision == "auto":
         size = config.image_size or tuple(load_pixels(index[:1]).shape[2:])
-        precision = _known_precision(config, preset, results) or resolve_precision(config, size)
+        precision = known.precision if known else _known_precision(config, preset, results)
+        precision = precision or resolve_precision(config, size)
         config = config.model_copy(update={"precision": precision})
+    if known and config != known:
+        raise ValueError(
+            f"the images or the weights have changed since {file} was written; run `reid resolve` "
+            "again"
+        )
+    if results and keep and not file:
+        _write_config(results, preset, config)
     return config, weights
 
 
@@ -117,17 +107,15 @@ def _known_precision(config: RunConfig, preset: Preset, results: str | Path | No
     """
     if results is None:
         return None
-    place = results, preset, config.row, config.split
-    own = [run_folder(*place) / "config.json", config_file(*place)]
-    automatic = [row.row for row in preset.rows if row.precision == "auto"]
-    others = [
-        config_file(results, preset, row, split) for row in automatic for split in preset.splits
-    ]
+    own = config.row, config.split
+    ended = _read_config(run_folder(results, preset, *own) / "config.json")
+    if ended and ended.model_copy(update={"precision": "auto"}) == config:
+        return ended.precision
     shape = ("backbone", "batch_size", "image_size", "data_sha256")
-    for file in own + others:
-        known = _read_config(file)
-        keys = shape if file in others else set(RunConfig.model_fields) - {"precision"}
-        if known and all(getattr(known, key) == getattr(config, key) for key in keys):
+    for row, split in [own, *preset.runs]:
+        known = _read_config(config_file(results, preset, row, split))
+        same = known and all(getattr(known, name) == getattr(config, name) for name in shape)
+        if same and preset.row(row).precision == "auto":
             return known.precision
     return None
 
@@ -139,45 +127,51 @@ def _read_config(file: Path) -> RunConfig | None:
         return None
 
 
-def write_config(file: Path, config: RunConfig) -> None:
-    """Write a complete configuration; an equal file keeps its time, which Snakemake compares."""
-    if _read_config(file) != config:
-        write_json(file, config.model_dump(mode="json"))
+def _write_config(results: str | Path, preset: Preset, config: RunConfig) -> None:
+    """Keep a complete configuration; an equal file keeps its time, which Snakemake compares.
+
+    A stamp that is no copy of the run's manifest goes, so that the run is looked at: its folder was
+    removed, or trained again by hand.
+    """
+    place = results, preset, config.row, config.split
+    if _read_config(config_file(*place)) != config:
+        write_json(config_file(*place), config.model_dump(mode="json"))
+    stamp, manifest = stamp_file(*place), run_folder(*place) / "manifest.json"
+    if stamp.is_file() and not (manifest.is_file() and manifest.read_bytes() == stamp.read_bytes()):
+        stamp.unlink()
 
 
-def check_ended_runs(
-    preset: Preset, configs: list[RunConfig], results: str | Path, retrain: bool = False
+def resolve_all(
+    preset: Preset, index: pd.DataFrame, results: str | Path, retrain: bool = False
 ) -> str:
-    """Compare ended runs with what would be trained now; nothing is written unless `retrain`.
+    """Complete and keep the configuration of every run of a preset, and compare runs that ended.
 
     Args:
-        preset: that the runs belong to.
-        configs: one complete config per run.
-        results: the folder of run folders.
-        retrain: move each run aside that differs, so that it is trained again.
+        preset: what to run.
+        index: the images.
+        results: the folder of run folders; nothing is written there before all is checked.
+        retrain: move each ended run aside that differs, so that it is trained again.
     Returns:
         One line: how many runs were trained by other code or moved aside; empty if none.
     Raises:
-        ValueError: a run has another configuration, other images or other weights.
+        ValueError: as `resolve`, or a run has ended with other values, images or weights.
     """
+    configs = [resolve(preset, *run, index, results, keep=False)[0] for run in preset.runs]
     other_code, moved = 0, 0
     for config in configs:
         folder = run_folder(results, preset, config.row, config.split)
-        if not (folder / "manifest.json").is_file():
+        if not has_ended(folder):
             continue
         run = read_run(folder)
-        differ = _differences(run.config, config)
         changed = run.manifest["code_sha256"] != code_sha256()
-        if retrain and (differ or changed):
+        if retrain and (changed or run.config != config):
             set_aside(folder)
             moved += 1
-        elif differ:
-            raise ValueError(
-                f"{folder} holds a run of another configuration ({differ}); choose another NAME "
-                "for the results, or RETRAIN=1 to train again beside it"
-            )
         else:
+            run.check_config(config)
             other_code += changed
+    for config in configs:
+        _write_config(results, preset, config)
     if moved:
         return f"{moved} of {len(configs)} runs are trained again; the earlier are kept aside"
     if other_code:
@@ -186,15 +180,6 @@ def check_ended_runs(
             "are kept; RETRAIN=1 trains them again"
         )
     return ""
-
-
-def _differences(found: RunConfig, wanted: RunConfig) -> str:
-    found, wanted = found.model_dump(), wanted.model_dump()
-    return "; ".join(
-        f"{key} is {found[key]!r}, expected {value!r}"
-        for key, value in wanted.items()
-        if found[key] != value
-    )
 
 
 def set_aside(folder: Path) -> Path:
@@ -225,21 +210,14 @@ def train_missing(
     Raises:
         ValueError: as `open_data`, `resolve` and `read_runs`.
     """
-    wanted = [(row.row, split) for row in preset.rows for split in preset.splits]
-    missing = [
-        (row, split)
-        for row, split in wanted
-        if not (run_folder(results, preset, row, split) / "manifest.json").is_file()
-    ]
+    missing = [run for run in preset.runs if not has_ended(run_folder(results, preset, *run))]
     if missing:
         names = ", ".join(f"{row} (split {split})" for row, split in missing)
         log(progress, f"not trained yet, so training now: {names}")
         index = open_data(preset, data_root, progress == "bar")
-        ready = [
-            (row, split, *resolve(preset, row, split, index, results)) for row, split in missing
-        ]
-        for row, split, config, weights in ready:
+        ready = [resolve(preset, *run, index, results) for run in missing]  # errors come first
+        for config, weights in ready:
             pixels = load_pixels(index, config.image_size)
-            target = run_folder(results, preset, row, split)
-            fit(config, index, pixels, target, weights, progress, len(wanted))
+            folder = run_folder(results, preset, config.row, config.split)
+            fit(config, index, pixels, folder, weights, progress, len(preset.runs))
     return read_runs(results, preset)

@@ -34,36 +34,23 @@ def disable_malloc_trim() -> None:
 
 
 @contextmanager
-def sigterm_as_exit() -> Iterator[None]:
-    """Let SIGTERM end the process as Ctrl-C does, through every `except` and `finally`."""
-    if threading.current_thread() is not threading.main_thread():  # only there may it be set
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def controlled_process(deterministic: bool) -> Iterator[None]:
+    """Train so that SIGTERM ends the process as Ctrl-C does, through every `except` and `finally`.
 
-
-@contextmanager
-def deterministic_kernels(wanted: bool) -> Iterator[None]:
-    """On CUDA, use only kernels that repeat bit for bit; torch raises where there is none."""
+    With `deterministic`, CUDA uses only kernels that repeat bit for bit; torch raises where there
+    is none. Torch's global random state, from which dropout draws, is left as it was.
+    """
     before = torch.are_deterministic_algorithms_enabled()
-    if wanted:
+    if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(wanted or before)
+    main = threading.current_thread() is threading.main_thread()  # only there may it be set
+    if main:
+        handler = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
-        yield
+        torch.use_deterministic_algorithms(deterministic or before)
+        with torch.random.fork_rng():
+            yield
     finally:
         torch.use_deterministic_algorithms(before)
-
-
-@contextmanager
-def controlled_process(deterministic: bool) -> Iterator[None]:
-    """Train under the two rules above, and leave torch's global random state as it was.
-
-    The backbone draws from that state, for example in dropout.
-    """
-    with sigterm_as_exit(), deterministic_kernels(deterministic), torch.random.fork_rng():
-        yield
+        if main:
+            signal.signal(signal.SIGTERM, handler)

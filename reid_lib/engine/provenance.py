@@ -5,6 +5,7 @@ import functools
 import hashlib
 import json
 import platform
+import re
 import resource
 import subprocess
 from importlib.metadata import version
@@ -37,10 +38,11 @@ def module_files(*modules: str) -> list[Path]:
     """
     found, waiting = set(), ["reid_lib", *modules]
     while waiting:
-        file = _file(waiting.pop())
-        if file and file not in found:
-            found.add(file)
-            waiting += imported_modules(file.read_text("utf-8"))
+        path = PACKAGE.joinpath(*waiting.pop().split(".")[1:])  # of a module, function or class
+        for file in {path.with_suffix(".py"), path / "__init__.py"} - found:
+            if file.is_file():
+                found.add(file)
+                waiting += imported_modules(file.read_text("utf-8"))
     folders = {file.parent for file in found} - {PACKAGE}
     found |= {path for folder in folders for path in folder.iterdir() if path.suffix in DATA_FILES}
     return sorted(found)
@@ -61,14 +63,8 @@ def imported_modules(source: str) -> list[str]:
 def notebook_files(notebook: Path) -> list[Path]:
     """List the files of `reid_lib` that a notebook's code depends on, as `module_files` does."""
     cells = json.loads(notebook.read_text("utf-8"))["cells"]
-    lines = [
-        line
-        for cell in cells
-        if cell["cell_type"] == "code"
-        for line in "".join(cell["source"]).splitlines()
-        if not line.lstrip().startswith(("%", "!"))
-    ]
-    return module_files(*imported_modules("\n".join(lines)))
+    code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+    return module_files(*imported_modules(re.sub(r"^\s*[%!].*", "", code, flags=re.MULTILINE)))
 
 
 @functools.cache
@@ -92,11 +88,7 @@ def manifest(
 ) -> dict:
     """Describe a run's data, code, versions, device, time and memory.
 
-    Args:
-        config: of the run.
-        train, test: the two parts of the index.
-        images: how many images the index has.
-        progress: the run's seconds and how often it was resumed.
+    `train` and `test` are parts of an index of so many `images`; `progress` is `State.progress`.
     """
     import torch  # what only lists modules need not wait for it
 
@@ -128,10 +120,3 @@ def commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return ""
     return done.stdout.strip()
-
-
-def _file(module: str) -> Path | None:
-    """The file of a module of `reid_lib`; None for a name that is a function or class."""
-    path = PACKAGE.joinpath(*module.split(".")[1:])
-    candidates = (path.with_suffix(".py"), path / "__init__.py")
-    return next((file for file in candidates if file.is_file()), None)

@@ -20,7 +20,7 @@ from reid_lib.engine.checkpoint import (
 from reid_lib.engine.files import write_file, write_json, write_text
 from reid_lib.engine.process import log
 from reid_lib.engine.provenance import code_sha256, manifest
-from reid_lib.engine.runs import Run, read_run
+from reid_lib.engine.runs import Run, has_ended, read_run
 from reid_lib.engine.scores import (
     RAW,
     SCORED,
@@ -56,18 +56,10 @@ class RunFolder:
         Raises:
             ValueError: the folder holds an ended run of another config.
         """
-        if not (self.path / "manifest.json").is_file():
+        if not has_ended(self.path):
             return None
         run = read_run(self.path)
-        if run.config != self.config:
-            ours, theirs = self.config.model_dump(), run.config.model_dump()
-            differ = [
-                f"{k} is {theirs[k]!r}, wanted {v!r}" for k, v in ours.items() if theirs[k] != v
-            ]
-            raise ValueError(
-                f"{self.path} holds a run of another configuration ({'; '.join(differ)}); "
-                "choose another NAME for the results, or RETRAIN=1 to train again beside it"
-            )
+        run.check_config(self.config)
         if run.manifest["code_sha256"] != code_sha256():
             tqdm.write(f"{self.path}: trained by another version of the code; kept as it is")
         return run
@@ -166,6 +158,7 @@ class RunFolder:
     def _end(self, state, data, **more) -> None:
         count = len(data.pixels)
         content = manifest(self.config, data.train, data.test, count, state.progress)
+        content["image_size"] = list(data.pixels.shape[2:])  # height, width
         write_json(self.path / "manifest.json", content | more)
         (self.path / CHECKPOINT).unlink(missing_ok=True)
 
@@ -194,11 +187,10 @@ def check_history(config: RunConfig, steps: pd.DataFrame, history: list[dict]) -
     epoch = len(history) + 1
     good = {k: v for k, v in (history[-1] if history else {}).items() if k != "seconds"}
     last = ", ".join(f"{k} {v:.4g}" for k, v in good.items()) or "none"
-    terms = steps[[name for name in steps if name.startswith(("l_", "code_norm"))]]
-    bad = ~np.isfinite(terms.to_numpy())
-    if bad.any():
-        step = int(bad.any(1).argmax())
-        name = terms.columns[int(bad[step].argmax())]
+    terms = steps.filter(regex="^(l_|code_norm)")
+    bad = np.argwhere(~np.isfinite(terms.to_numpy()))
+    if len(bad):
+        step, name = bad[0][0], terms.columns[bad[0][1]]
         raise FloatingPointError(
             f"{config.row}: {name} is {terms[name][step]} in epoch {epoch}, step {step + 1} of "
             f"{len(steps)}; the last good epoch: {last}"

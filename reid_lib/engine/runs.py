@@ -1,4 +1,4 @@
-"""Run folders: read what a training left behind."""
+"""Run folders: where a preset's runs lie, and what a training left behind."""
 
 import json
 from collections import Counter
@@ -14,11 +14,27 @@ from reid_lib.engine.sides import BOTH, main_direction, sides
 
 FILES = ("config.json", "history.csv", "metrics.json", "manifest.json")  # of every ended run
 RESULTS = ("weights.safetensors", "codes.npz", "queries.csv")  # of every run that did not fail
+ADVICE = "choose another NAME for the results, or RETRAIN=1 to train again beside it"
 
 
 def run_folder(results: str | Path, preset: Preset, row: str, split: int) -> Path:
     """The folder of one run: `results/<preset>/<row>/split-<k>`."""
     return Path(results) / preset.name / row / f"split-{split}"
+
+
+def config_file(results: str | Path, preset: Preset, row: str, split: int) -> Path:
+    """The file of a run's complete configuration, written before it is trained."""
+    return Path(results) / preset.name / "configs" / f"{row}-split-{split}.json"
+
+
+def stamp_file(results: str | Path, preset: Preset, row: str, split: int) -> Path:
+    """A copy of an ended run's manifest: what Snakemake watches in place of the run folder."""
+    return Path(results) / preset.name / "stamps" / f"{row}-split-{split}.json"
+
+
+def has_ended(folder: Path) -> bool:
+    """Whether a run folder holds an ended run: the manifest is written last."""
+    return (folder / "manifest.json").is_file()
 
 
 def find_runs(folder: str | Path) -> list[Path]:
@@ -122,14 +138,24 @@ class Run:
         names = ("codes", "pids", "camids", "orientations")[: 4 if orientations else 3]
         return [side[name] for name in names for side in self.query_gallery(direction)]
 
+    def check_config(self, wanted: RunConfig) -> None:
+        """Refuse a run of another configuration; the ValueError names each value that differs."""
+        if self.config != wanted:
+            found = self.config.model_dump()
+            differ = [
+                f"{name} is {found[name]!r}, expected {value!r}"
+                for name, value in wanted.model_dump().items()
+                if found[name] != value
+            ]
+            raise ValueError(
+                f"{self.folder} holds a run of another configuration ({'; '.join(differ)}); "
+                f"{ADVICE}"
+            )
+
 
 def read_run(folder: str | Path) -> Run:
-    """Open an ended run.
+    """Open an ended run; it may have failed, see `Run.failed`.
 
-    Args:
-        folder: a run folder.
-    Returns:
-        The run; it may have failed, see `Run.failed`.
     Raises:
         ValueError: a file of an ended run is missing.
     """
@@ -148,30 +174,24 @@ def read_runs(results: str | Path, preset: Preset) -> list[Run]:
     Raises:
         ValueError: a run is missing, or its configuration or its images differ from the preset's.
     """
-    runs = []
-    for row in preset.rows:
-        for split in preset.splits:
-            run = read_run(run_folder(results, preset, row.row, split))
-            if not made_from(run.config, row, split):
-                raise ValueError(
-                    f"{run.folder} has another configuration than preset {preset.name}; choose "
-                    "another NAME for the results, or RETRAIN=1 to train again beside it"
-                )
-            if runs and run.config.data_sha256 != runs[0].config.data_sha256:
-                raise ValueError(
-                    f"{run.folder} and {runs[0].folder} were trained on different images; "
-                    "choose another NAME for the results, or RETRAIN=1 to train again beside them"
-                )
-            runs.append(run)
+    runs = [read_run(run_folder(results, preset, *run)) for run in preset.runs]
+    for run, (row, split) in zip(runs, preset.runs, strict=True):
+        if not made_from(run.config, preset.row(row), split):
+            raise ValueError(
+                f"{run.folder} has another configuration than preset {preset.name}; {ADVICE}"
+            )
+        if run.config.data_sha256 != runs[0].config.data_sha256:
+            raise ValueError(
+                f"{run.folder} and {runs[0].folder} were trained on different images; {ADVICE}"
+            )
     return runs
 
 
 def made_from(config: RunConfig, row: RunConfig, split: int) -> bool:
     """Whether a run's config is this row's, apart from the fields filled in before training."""
-    filled = {"data_sha256", "weights_sha256", "precision"}
-    wanted = row.model_copy(update={"split": split})
-    same = config.model_dump(exclude=filled) == wanted.model_dump(exclude=filled)
-    return same and wanted.precision in ("auto", config.precision)
+    filled = ["data_sha256", "weights_sha256", *["precision"] * (row.precision == "auto")]
+    values = {"split": split, **{name: getattr(config, name) for name in filled}}
+    return config == row.model_copy(update=values)
 
 
 def table_direction(runs: list[Run]) -> str:

@@ -1,6 +1,7 @@
 """The explorer's data, its HTML and its menus; the template escapes all text from files."""
 
 import base64
+import contextlib
 import functools
 import html
 import io
@@ -37,14 +38,11 @@ def finished_runs(results: str | Path, rows: list[str] = ()) -> dict[str, list[R
     """
     found = {}
     for manifest in Path(results).glob("*/*/split-*/manifest.json"):
-        try:
+        with contextlib.suppress(ValueError):  # half copied, or written by another version
             run = read_run(manifest.parent)
-            row, split = run.config.row, run.config.split
-        except ValueError:  # half copied, or written by another version
-            continue
-        if not run.failed:
-            place = [*rows, row].index(row), row, split
-            found.setdefault(manifest.parents[2].name, {})[place] = run
+            place = [*rows, run.config.row].index(run.config.row), run.config.row, run.config.split
+            if not run.failed:
+                found.setdefault(manifest.parents[2].name, {})[place] = run
     return {preset: [run for _, run in sorted(found[preset].items())] for preset in sorted(found)}
 
 
@@ -84,14 +82,10 @@ def ranking_html(
 ) -> str:
     """A query and its nearest gallery images, once for each row of the table, as HTML.
 
-    A correct image has a red frame and a tick, a wrong one a thin grey frame and a cross, junk a
-    dashed frame and the word.
-
     Args:
         query: with name, pid and orientation.
         galleries: title -> as `nearest` returns it.
-        picture: a file name to an address such as `data:image/png;base64,...`, or an empty text to
-            show the name instead.
+        picture: a file name to an address such as `data:...`; if empty, the name is shown.
     Returns:
         One <div>; all text in it is escaped.
     """
@@ -135,8 +129,7 @@ def controls(study: Preset, root: str | Path = "..") -> ipywidgets.VBox:
     runs = {study.name: runs[study.name], **runs}
     files, queries_of, busy = _files(study, Path(root)), functools.cache(_queries), []
     menus = {name: ipywidgets.Dropdown(description=name) for name in MENUS}
-    menus["query"].layout.width = "36em"
-    view = ipywidgets.HTML()
+    menus["query"].layout.width, view = "36em", ipywidgets.HTML()
 
     def changed(change=None) -> None:
         if busy:  # a menu that `_choose` filled, not a choice of the reader's
@@ -153,10 +146,7 @@ def controls(study: Preset, root: str | Path = "..") -> ipywidgets.VBox:
                 title += f"first match at rank {query['first_match']:.0f}"
                 galleries[title] = nearest(run, name)
             paths = files.get(shown[0].config.data_sha256, {})
-            address = {
-                name: functools.partial(picture_address, path) for name, path in paths.items()
-            }
-            view.value = ranking_html(query, galleries, lambda name: address.get(name, str)())
+            view.value = ranking_html(query, galleries, lambda n: picture_address(paths.get(n, "")))
         except Exception as error:  # otherwise only the kernel's log would show it
             view.value = f"<p>{html.escape(f'{type(error).__name__}: {error}')}</p>"
         finally:
@@ -177,35 +167,34 @@ def _choose(menus: Mapping, runs: Mapping, queries_of: Callable) -> tuple[str, l
     row = _offer(menus["row"], rows, rows[-1])
     of_row = {run.config.split: run for run in of_preset if run.config.row == row}
     run = of_row[_offer(menus["split"], list(of_row))]
-    same = (run.config.split, run.config.data_sha256)
     others = {
         other.config.row: other
         for other in of_preset
-        if (other.config.split, other.config.data_sha256) == same and other is not run
+        if other.config.split == run.config.split
+        and other.config.data_sha256 == run.config.data_sha256
+        and other is not run
     }
     beside = others.get(_offer(menus["beside"], [*others, "none"]))
     queries = queries_of(run)
     known = sorted(set(queries.orientation) - {0})
     turns = [("all", 0), *((str(turn), turn) for turn in known)]
     turn = _offer(menus["orientation"], turns)
-    words = [
-        (
-            f"{printable(q.name)}   AP {100 * q.AP:.1f} %   (person {q.pid}"
-            f"{f', orientation {q.orientation}' if q.orientation else ''})",
-            q.name,
-        )
-        for q in queries.itertuples()
-        if turn in (0, q.orientation)
-    ]
-    return _offer(menus["query"], words), [run] if beside is None else [run, beside]
+    offered = [q for q in queries.itertuples() if turn in (0, q.orientation)]
+    name = _offer(menus["query"], [(_query_words(q), q.name) for q in offered])
+    return name, [run] if beside is None else [run, beside]
+
+
+def _query_words(query) -> str:
+    turn = f", orientation {query.orientation}" if query.orientation else ""
+    words = f"{printable(query.name)}   AP {100 * query.AP:.1f} %"
+    return f"{words}   (person {query.pid}{turn})"
 
 
 def _offer(menu: ipywidgets.Dropdown, options: list, default=None):
     """Let a menu offer these; keep its choice if it is among them, else `default` or the first."""
     values = [option[1] if isinstance(option, tuple) else option for option in options]
-    chosen = menu.value
-    if chosen not in values:
-        chosen = values[0] if default is None else default
+    fallback = values[0] if default is None else default
+    chosen = menu.value if menu.value in values else fallback
     if menu.options != tuple(options):
         menu.options = options
     menu.value = chosen
@@ -228,12 +217,10 @@ def _queries(run: Run) -> pd.DataFrame:
 
 def _files(study: Preset, root: Path) -> dict[str, dict[str, str]]:
     """Fingerprint of a data set -> file name -> path, for each known folder of images."""
-    folders = [folder for folder in (root / "data").glob("embedded-*") if folder.is_dir()]
+    folders = [*(root / "data").glob("embedded-*"), *[study.data] * isinstance(study.data, Path)]
     found = {}
-    for folder in [*folders, study.data] if isinstance(study.data, Path) else folders:
-        try:
+    for folder in filter(Path.exists, folders):
+        with contextlib.suppress(OSError, ValueError):  # no complete data set, so no run used it
             index = read_data(study, folder) if folder is study.data else read_images(folder)
             found[fingerprint(index)] = dict(zip(file_names(index), index.path, strict=True))
-        except (OSError, ValueError):  # no complete data set, so no run used it
-            continue
     return found

@@ -15,10 +15,10 @@ from reid_lib.plots.charts import (
     score_bars,
     split_scores,
 )
-from reid_lib.plots.codes import losses_in_the_plane, training_curves, tsne_panels
+from reid_lib.plots.codes import training_curves, tsne_panels
 from reid_lib.plots.grids import split_counts, viewpoint_grids
-from reid_lib.plots.maps import activation_maps
-from reid_lib.plots.pictures import framework, person_sheet, ranking
+from reid_lib.plots.method import losses_in_the_plane
+from reid_lib.plots.pictures import activation_maps, framework, person_sheet, ranking
 from reid_lib.plots.save import save
 
 __all__ = [

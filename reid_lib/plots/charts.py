@@ -1,56 +1,49 @@
 """Charts of scores: dots, curves and intervals."""
 
-import math
-import textwrap
 from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import NullLocator
 
 from reid_lib.plots import style
 
-_INTERVAL = Line2D([], [], ls="none", marker="|", color=style.GREY, ms=9, mew=1.4)
-_SPLIT = {"ls": "none", "marker": "|", "color": style.GREY, "ms": 7}
+_INTERVAL = {"95 % interval": Line2D([], [], color=style.GREY, lw=1.4)}
 
 
 @style.in_style()
-def agreement_by_angle(curves: pd.DataFrame | Mapping[str, pd.DataFrame], label: str) -> Figure:
+def agreement_by_angle(curves: Mapping[str, pd.DataFrame], label: str) -> Figure:
     """Show how a score depends on the angle between the orientations of query and gallery image.
 
     Args:
-        curves: a table, or row name to a table, with columns `angle` (degrees, 0 to 180), `value`,
-            and `low` and `high`, the ends of its 95 % interval; NaN is left out.
+        curves: row name to a table with columns `angle` (degrees, 0 to 180), `value`, and `low` and
+            `high`, the ends of its 95 % interval; NaN is left out.
         label: what the score is, with its unit.
     Returns:
         A figure one column wide.
     Raises:
         ValueError: no curve, or a column is missing.
     """
-    curves = {"": curves} if isinstance(curves, pd.DataFrame) else curves
     style.check_not_empty(curves, "curves")
     for name, curve in curves.items():
         style.check_table(curve, ("angle", "value", "low", "high"), f"the curve of {name!r}")
     styles = style.styles_of(curves)
-    keys = 0 if list(curves) == [""] else math.ceil((len(curves) + 1) / 2)  # and the interval
-    figure, axes = plt.subplots(figsize=(style.SINGLE, 2.3 + 0.17 * keys), layout="constrained")
+    size = style.SINGLE, 2.4 + 0.09 * len(curves)
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
     for i, (name, curve) in enumerate(curves.items()):
         colour, marker, dash = styles[name]
         # Side by side, so that no interval hides another.
         x = curve["angle"] + (i - (len(curves) - 1) / 2) * min(3.5, 18 / len(curves))
-        how = {"color": colour, "marker": marker, "ls": dash, "gid": name}
-        style.errorbar(axes, x, curve["value"], curve["low"], curve["high"], **how)
+        axes.plot(x, curve["value"], color=colour, marker=marker, ls=dash, gid=name)
+        axes.vlines(x, curve["low"], curve["high"], colour, lw=1.4)
     axes.set_xticks(range(0, 181, 45))
-    axes.set_xlim(-14, 194)
     axes.set_xlabel("angle between the orientations (degrees)")
-    axes.set_ylabel(style.wrap(label, 2.0, 8), parse_math=False)
+    axes.set_ylabel(style.wrap(label, 40))
     axes.grid(True)
-    if keys:
-        style.legend(figure, style.row_keys(styles) | {"95 % interval": _INTERVAL})
+    style.legend(figure, _INTERVAL)
     return style.finish(figure)
 
 
@@ -66,40 +59,29 @@ def score_bars(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure
     Raises:
         ValueError: no score, or one outside 0 to 100.
     """
-    measured = {"measured": (table, style.PALETTE[0], "o", style.PALETTE[0])}
-    drawn = measured | ({} if paper is None else {"paper": (paper, style.INK, "D", "white")})
-    for name, (frame, *_) in drawn.items():
+    looks = {"measured here": {"color": style.PALETTE[0], "marker": "o"}}
+    looks["paper"] = {"color": style.INK, "marker": "D", "mfc": "white"}
+    tables = {"measured here": table} if paper is None else {"measured here": table, "paper": paper}
+    for name, frame in tables.items():
         style.check_not_empty(frame, name)
         if (frame.lt(0) | frame.gt(100)).any(axis=None):
             raise ValueError(f"{name} holds scores outside 0 to 100; expected percent")
-    size = style.DOUBLE, 0.75 + (0.24 if paper is None else 0.34) * len(table)
-    figure, grid = style.panels(
-        len(table.columns), len(table.columns), *size, figsize=size, sharey=True
-    )
+    count, size = len(table.columns), (style.DOUBLE, 0.7 + 0.17 * (1 + len(tables)) * len(table))
+    figure, grid = style.panels(count, count, size, sharey=True)
     for axes, column in zip(grid, table, strict=True):
-        for i, (name, (frame, colour, marker, face)) in enumerate(drawn.items()):
-            x = frame.reindex(index=table.index, columns=table.columns)[column].to_numpy(float)
-            y = np.arange(len(x)) + (0 if paper is None else 0.34 * i - 0.17)
-            axes.plot(x, y, ls="none", marker=marker, color=colour, mfc=face, gid=name)
-            for score, place in zip(x, y, strict=True):
-                if np.isfinite(score):  # written on the side where the panel has room
-                    shift, side = (5, "left") if score < 60 else (-5, "right")
-                    how = {"textcoords": "offset points", "fontsize": style.SMALL, "color": colour}
-                    how |= {"ha": side, "va": "center"}
-                    axes.annotate(f"{score:.1f}", (score, place), (shift, 0), **how)
-        style.name_rows(axes, [style.shorten(row, 1.3) for row in table.index])
-        axes.grid(False)
-        axes.set(xlim=(0, 104), xticks=(0, 50, 100))
-        axes.set_title(style.shorten(column, 1.1, 8.5), parse_math=False)
-        axes.hlines(range(len(table)), 0, 104, color="#eeeeee", lw=0.5, zorder=0)
+        for i, (name, frame) in enumerate(tables.items()):
+            scores = frame.reindex(index=table.index, columns=table.columns)[column]
+            places = np.arange(len(table)) + 0.34 * (i - (len(tables) - 1) / 2)
+            axes.plot(scores, places, ls="none", **looks[name], gid=name)
+            how = {"textcoords": "offset points", "va": "center", "color": looks[name]["color"]}
+            for score, place in zip(scores, places, strict=True):
+                if np.isfinite(score):
+                    axes.annotate(f"{score:.1f}", (score, place), (5, 0), size=style.SMALL, **how)
+        style.name_rows(axes, table.index)
+        axes.set(xlim=(0, 145), xticks=(0, 50, 100), title=column)  # room to write beside 100
     figure.supxlabel("score (%)")
     if paper is not None:
-        marks = [
-            Line2D([], [], ls="none", marker=marker, color=colour, mfc=face)
-            for _, colour, marker, face in drawn.values()
-        ]
-        style.legend(figure, dict(zip(("measured here", "paper"), marks, strict=True)))
-    figure.get_layout_engine().set(wspace=0.06)
+        style.legend(figure)
     return style.finish(figure)
 
 
@@ -121,36 +103,31 @@ def split_scores(
         ValueError: an empty table, or a column is missing.
     """
     style.check_table(means, ("network", "setting", "score", "mean", "low", "high"), "means")
-    columns = list(dict.fromkeys(means["score"]))
+    columns, networks = means["score"].unique(), means["network"].unique()
     style.check_table(scores, ("network", "setting", *columns), "scores")
-    parts = list(means.groupby("network", sort=False))
-    heights = [0.45 + 0.25 * part["setting"].nunique() for _, part in parts]
-    figure, grid = style.panels(
-        len(parts) * len(columns),
-        len(columns),
-        *(style.DOUBLE, 0),
-        figsize=(style.DOUBLE, 0.5 + sum(heights)),
-        height_ratios=heights,
-        sharex="col",
-    )
-    for line, (network, part) in zip(grid.reshape(-1, len(columns)), parts, strict=True):
-        settings = list(dict.fromkeys(part["setting"]))
-        for axes, column in zip(line, columns, strict=True):
-            if zero:
-                axes.axvline(0, color=style.GREY, lw=0.8)
-            runs = scores[(scores["network"] == network) & scores["setting"].isin(settings)]
-            for y, setting in enumerate(settings):
-                dots = runs.loc[runs["setting"] == setting, column]
-                axes.plot(dots, np.full(len(dots), y), **_SPLIT)
-            for mean in part[part["score"] == column].to_dict("records"):
-                y, setting = settings.index(mean["setting"]), mean["setting"]
-                how = {"along": "x", "color": style.PALETTE[0], "marker": "o", "gid": setting}
-                style.errorbar(axes, mean["mean"], y, mean["low"], mean["high"], **how)
-            style.name_rows(axes, settings if axes is line[0] else [""] * len(settings))
-            axes.set_xlabel(f"{column} ({label})" if part is parts[-1][1] else "", parse_math=False)
-        line[0].set_title(network, loc="left", parse_math=False)
-    mean = Line2D([], [], marker="o", lw=1.6, color=style.PALETTE[0])
-    style.legend(figure, {"one split": Line2D([], [], **_SPLIT), "mean and 95 % interval": mean})
+    settings = {n: part["setting"].unique().tolist() for n, part in means.groupby("network")}
+    heights = [0.45 + 0.25 * len(settings[network]) for network in networks]
+    size = style.DOUBLE, 0.5 + sum(heights)
+    how = {"height_ratios": heights, "sharex": "col"}
+    figure, grid = style.panels(len(networks) * len(columns), len(columns), size, **how)
+    split_mark = {"ls": "none", "marker": "|", "color": style.GREY, "ms": 7, "gid": "one split"}
+    mean_mark = {"ls": "none", "marker": "o", "color": style.PALETTE[0], "gid": "mean"}
+    for place, axes in enumerate(grid):
+        network, column = networks[place // len(columns)], columns[place % len(columns)]
+        names = settings[network]
+        runs = scores[(scores["network"] == network) & scores["setting"].isin(names)]
+        part = means[(means["network"] == network) & (means["score"] == column)]
+        y = part["setting"].map(names.index)
+        axes.plot(runs[column], runs["setting"].map(names.index), **split_mark)
+        axes.plot(part["mean"], y, **mean_mark)
+        axes.hlines(y, part["low"], part["high"], style.PALETTE[0], lw=1.4, gid="95 % interval")
+        if zero:
+            axes.axvline(0, color=style.GREY, lw=0.8, zorder=0)
+        first = place % len(columns) == 0
+        style.name_rows(axes, names if first else [""] * len(names))
+        axes.set_title(network if first else "", loc="left")
+        axes.set_xlabel(f"{column} ({label})" if network == networks[-1] else "")
+    style.legend(figure)
     return style.finish(figure)
 
 
@@ -168,24 +145,22 @@ def effects(table: pd.DataFrame, label: str) -> Figure:
         ValueError: an empty table, or a column is missing.
     """
     style.check_table(table, ("choice", "setting", "score", "difference", "low", "high"), "table")
-    choices, scores = (list(dict.fromkeys(table[name])) for name in ("choice", "score"))
+    choices, scores = (table[name].unique().tolist() for name in ("choice", "score"))
     styles = style.styles_of(sorted(set(table["setting"])))
     size = style.DOUBLE, 0.9 + 0.12 * (len(styles) + 1) * len(choices)
-    figure, grid = style.panels(len(scores), len(scores), *size, figsize=size, sharey=True)
-    wrapped = [textwrap.wrap(choice, 36, max_lines=2, placeholder=" …") for choice in choices]
-    names = ["\n".join(style.shorten(line, 1.9) for line in lines) for lines in wrapped]
+    figure, grid = style.panels(len(scores), len(scores), size, sharey=True)
     for axes, score in zip(grid, scores, strict=True):
-        axes.axvline(0, color=style.GREY, lw=0.8)
-        for line in table[table["score"] == score].to_dict("records"):
-            colour, marker, _ = styles[line["setting"]]
-            shift = list(styles).index(line["setting"]) - (len(styles) - 1) / 2
-            y = choices.index(line["choice"]) + min(0.22, 0.8 / len(styles)) * shift
-            how = {"along": "x", "color": colour, "marker": marker, "gid": line["choice"]}
-            style.errorbar(axes, line["difference"], y, line["low"], line["high"], **how)
-        axes.set_xlabel(f"{score}: {label}", parse_math=False)
-        style.name_rows(axes, names)
-    interval = {"95 % interval": Line2D([], [], color=style.GREY, lw=1.4)}
-    style.legend(figure, style.row_keys(styles, lines=False) | interval)
+        for i, (setting, (colour, marker, _)) in enumerate(styles.items()):
+            part = table[(table["score"] == score) & (table["setting"] == setting)]
+            shift = min(0.22, 0.8 / len(styles)) * (i - (len(styles) - 1) / 2)
+            y = part["choice"].map(choices.index) + shift
+            look = {"color": colour, "marker": marker, "ls": "none"}
+            axes.plot(part["difference"], y, **look, gid=setting)
+            axes.hlines(y, part["low"], part["high"], colour, lw=1.4)
+        axes.axvline(0, color=style.GREY, lw=0.8, zorder=0)
+        axes.set_xlabel(f"{score}: {label}")
+        style.name_rows(axes, choices)
+    style.legend(figure, _INTERVAL)
     return style.finish(figure)
 
 
@@ -195,7 +170,7 @@ _FORMS = {  # of the scatter loss: name, colour, marker
     "unit": ("of unit codes", style.PALETTE[2], "s"),
 }
 _RING = {"marker": "o", "ls": "none", "mfc": "none", "color": style.INK, "ms": 9, "mew": 0.9}
-_FLOOR = -25  # points: a run that fails altogether would squeeze the other differences into a line
+_RING |= {"gid": "the paper's weight"}
 
 
 @style.in_style()
@@ -208,65 +183,37 @@ def scatter_study(table: pd.DataFrame) -> Figure:
             the end), `difference` (of rank-1 to set 2, in points) with `low` and `high` (NaN for
             none), and `growth` of the codes' norm.
     Returns:
-        A figure two columns wide; rows: networks; columns: the difference, and the growth. An arrow
-        with its value marks a difference below -25 points, a ring the default reading, with the
-        paper's weight.
+        A figure two columns wide; rows: networks; columns: the difference, and the growth. A ring
+        marks the default reading, with the paper's weight.
     Raises:
         ValueError: an empty table, or a column is missing.
     """
     columns = ("network", "scatter", "default", "last ratio", "difference", "low", "high", "growth")
     style.check_table(table, columns, "table")
-    parts = list(table.groupby("network", sort=False))
-    size = style.DOUBLE, 0.6 + 1.9 * len(parts)
-    share = {"sharex": True, "sharey": "col"}
-    figure, grid = style.panels(2 * len(parts), 2, *size, figsize=size, **share)
-    for (left, right), (network, part) in zip(grid.reshape(-1, 2), parts, strict=True):
-        left.axhline(0, color=style.GREY, lw=0.8)
-        right.axhline(1, color=style.GREY, lw=0.8)
-        left.set_title(style.shorten(network, 3.0, 8), loc="left", parse_math=False)
-        for line in part.to_dict("records"):
-            _draw_reading(left, right, line)
+    networks = table["network"].unique()
+    share, size = {"sharex": True, "sharey": "col"}, (style.DOUBLE, 0.6 + 1.9 * len(networks))
+    figure, grid = style.panels(2 * len(networks), 2, size, **share)
+    for (left, right), network in zip(grid.reshape(-1, 2), networks, strict=True):
+        left.set_title(network, loc="left")
+        for axes, score, level in ((left, "difference", 0), (right, "growth", 1)):
+            own = table[table["network"] == network]
+            for form, part in own.groupby("scatter", sort=False):
+                name, colour, marker = _FORMS[form]
+                look = {"color": colour, "marker": marker, "ls": "none", "gid": name}
+                axes.plot(part["last ratio"], part[score], **look)
+                if axes is left:
+                    axes.vlines(part["last ratio"], part["low"], part["high"], colour, lw=1.4)
+            ringed = own[own["default"]]
+            axes.plot(ringed["last ratio"], ringed[score], **_RING)
+            axes.axhline(level, color=style.GREY, lw=0.8, zorder=0)
+            axes.grid(True)
         left.set_ylabel("rank-1 of set 3\nminus that of set 2 (points)")
         right.set_ylabel("norm of the codes,\nlast epoch over first")
-        left.grid(True)
-        right.grid(True)
-    axes = grid[0]  # the others share its scales
-    if table["difference"].min() < _FLOOR:
-        axes.set_ylim(bottom=_FLOOR)
-    axes.set_xscale("log")
-    wide = table["last ratio"].max() > 100 * table["last ratio"].min()
-    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if wide else (1, 2, 5)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter("{x:g}")
+    grid[0].set_xscale("log")  # the others share it
+    grid[0].xaxis.set_major_formatter("{x:g}")
+    grid[0].xaxis.set_minor_locator(NullLocator())
     figure.supxlabel(
         "gradient of the scatter loss over that of the classification loss, last epoch"
     )
-    forms = [_FORMS[form] for form in dict.fromkeys(table["scatter"])]
-    handles = {name: Line2D([], [], ls="none", marker=m, color=c) for name, c, m in forms}
-    handles |= {"95 % interval": _INTERVAL} if table["low"].notna().any() else {}
-    handles |= {"the paper's weight": Line2D([], [], **_RING)} if table["default"].any() else {}
-    style.legend(figure, handles)
+    style.legend(figure, _INTERVAL)
     return style.finish(figure)
-
-
-def _draw_reading(left: Axes, right: Axes, line: Mapping) -> None:
-    """Mark one reading of set 3 in the panel of the differences and in that of the growth."""
-    x, y = line["last ratio"], line["difference"]
-    _, colour, marker = _FORMS[line["scatter"]]
-    how = {"color": colour, "marker": marker}
-    ends = (line["low"], line["high"]) if y >= _FLOOR else (math.nan, math.nan)
-    style.errorbar(left, x, y, *ends, **how, gid="difference")
-    right.plot(x, line["growth"], **how, gid="growth")
-    if y < _FLOOR:
-        left.annotate(
-            f"{y:.0f}".replace("-", "\N{MINUS SIGN}"),
-            *((x, _FLOOR), (0, 15)),
-            textcoords="offset points",
-            ha="center",
-            fontsize=style.SMALL,
-            bbox={"fc": "white", "ec": "none", "pad": 0.5},
-            arrowprops={"arrowstyle": "->", "color": colour},
-        )
-    if line["default"]:
-        left.plot(x, y, **_RING)
-        right.plot(x, line["growth"], **_RING)

@@ -7,11 +7,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn
-from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 from reid_lib.plots import style
 
@@ -22,9 +20,9 @@ _PARTS = {"train": "#0072b2", "test": "#e69f00", "unused": "#bbbbbb"}
 def split_counts(index: pd.DataFrame, train_pids: Sequence, test_pids: Sequence) -> Figure:
     """Show which persons train and which test, which views exist, and how many images that makes.
 
-    Above, columns: persons (ascending pid); rows: camera x orientation. A cell has the colour of
-    the person's part where at least one image exists and is white where none does. Below, the
-    number of images of each camera and part.
+    Columns: persons (ascending pid); rows: camera x orientation. A cell has the colour of the
+    person's part where at least one image exists and is white where none does. Beside each camera
+    stands its number of images in each part.
 
     Args:
         index: pid, camid and orientation of each image, one row per image.
@@ -33,68 +31,39 @@ def split_counts(index: pd.DataFrame, train_pids: Sequence, test_pids: Sequence)
     Returns:
         A figure two columns wide.
     Raises:
-        ValueError: a column is missing, a person is in both parts, or one has no image.
+        ValueError: a column is missing, or a person is in both parts.
     """
     style.check_table(index, ("pid", "camid", "orientation"), "index")
-    train, test, pids = set(train_pids), set(test_pids), set(index["pid"])
+    train, test, pids = set(train_pids), set(test_pids), sorted(set(index["pid"]))
     if train & test:
         raise ValueError(f"{sorted(train & test)[:5]} both train and test; parts must be disjoint")
-    if (train | test) - pids:
-        raise ValueError(f"{sorted((train | test) - pids)[:5]} of the split have no image in index")
     part_of = dict.fromkeys(pids, "unused") | dict.fromkeys(train, "train")
-    part = index["pid"].map(part_of | dict.fromkeys(test, "test"))
-    counts = pd.crosstab(index["camid"], part)
+    index = index.assign(part=index["pid"].map(part_of | dict.fromkeys(test, "test")))
+    index["colour"] = 1 + index["part"].map(list(_PARTS).index)
+    counts = pd.crosstab(index["camid"], index["part"])
     counts = counts[[name for name in _PARTS if name in counts]]
-    height = 0.14 * counts.size
-    figure, (above, below) = plt.subplots(
-        *(2, 1),
-        figsize=(style.DOUBLE, 2.35 + height),
-        height_ratios=(1.4, 1.2 * height + 0.2),
-        layout="constrained",
-    )
-    cells = index.assign(part=1 + part.map(list(_PARTS).index))
-    cells = cells.pivot_table("part", ["camid", "orientation"], "pid", "first", fill_value=0)
-    sizes = index["pid"].groupby(part).nunique()[counts.columns]
-    words = {"train": "to train", "test": "to test"}
-    sizes = ", ".join(f"{size} {words.get(name, name)}" for name, size in sizes.items())
-    above.set_title(f"{len(pids)} persons: {sizes}", loc="left")
-    _draw_views(above, cells)
-    _draw_counts(below, counts)
-    names = {"test": "test (query or gallery)"}
-    handles = {names.get(name, name): Patch(color=_PARTS[name]) for name in counts}
-    style.legend(figure, handles, "outside lower center")
-    return style.finish(figure)
-
-
-def _draw_views(axes: Axes, cells: pd.DataFrame) -> None:
-    colours = ListedColormap(["white", *_PARTS.values()])
-    how = {"aspect": "auto", "interpolation": "nearest"}
-    axes.imshow(cells.to_numpy(), cmap=colours, vmin=0, vmax=3, **how)
+    size = style.DOUBLE, 0.9 + 0.55 * len(counts)
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
+    cells = index.pivot_table("colour", ["camid", "orientation"], "pid", "first", fill_value=0)
+    how = {"aspect": "auto", "interpolation": "nearest", "vmin": 0, "vmax": len(_PARTS)}
+    axes.imshow(cells.to_numpy(), ListedColormap(["white", *_PARTS.values()]), **how)
+    axes.vlines(np.arange(1, len(pids)) - 0.5, -0.5, len(cells) - 0.5, "white", lw=0.5)
+    rows = pd.Series(range(len(cells)), cells.index.get_level_values("camid")).groupby(level=0)
+    axes.hlines(rows.min() - 0.5, -0.5, len(pids) - 0.5, "white", lw=4)
+    images = [
+        "\n".join([f"camera {camid}", *(f"{n:,} {part}" for part, n in line.items())])
+        for camid, line in counts.iterrows()
+    ]
+    axes.set_yticks(rows.mean(), images)
+    shown = range(0, len(pids), math.ceil(len(pids) / 16))
+    axes.set_xticks(shown, [style.wrap(pids[i], 12) for i in shown])
+    axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    pids, camids = cells.columns, cells.index.get_level_values("camid")
-    axes.set_xticks(np.arange(len(pids)) - 0.5, minor=True)
-    axes.grid(which="minor", axis="x", color="white", linewidth=min(0.8, 40 / len(pids)))
-    places = pd.Series(range(len(camids)), camids).groupby(level=0)
-    axes.set_yticks(places.mean(), [f"camera {camid}" for camid in places.groups], parse_math=False)
-    for first in places.min()[1:]:
-        axes.axhline(first - 0.5, color="white", linewidth=2.5)
-    axes.tick_params(which="both", length=0)
-    shown = np.unique(np.linspace(0, len(pids) - 1, min(12, len(pids))).round().astype(int))
-    axes.set_xticks(shown, [style.shorten(pids[i], 0.45) for i in shown], parse_math=False)
     axes.set_xlabel("columns: persons (ascending pid); rows: camera × orientation; white: no image")
-
-
-def _draw_counts(axes: Axes, counts: pd.DataFrame) -> None:
-    step = 0.8 / len(counts.columns)
-    for i, name in enumerate(counts):
-        place = np.arange(len(counts)) - 0.4 + (i + 0.5) * step
-        bars = axes.barh(place, counts[name], step * 0.9, color=_PARTS[name])
-        axes.bar_label(bars, fmt="{:,.0f}", padding=3, fontsize=style.SMALL)
-    style.name_rows(axes, [f"camera {camid}" for camid in counts.index])
-    axes.grid(False)
-    axes.set_xlim(0, counts.to_numpy().max() * 1.09)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("images")
+    persons = index.groupby("part")["pid"].nunique()
+    handles = {f"{name}: {persons[name]} persons": Patch(color=_PARTS[name]) for name in counts}
+    style.legend(figure, handles)
+    return style.finish(figure)
 
 
 @style.in_style()
@@ -109,7 +78,7 @@ def viewpoint_grids(
 
     Args:
         grids: row name to (8, 8); rows: query orientations; columns: gallery orientations; NaN,
-            drawn hatched, where no pair exists.
+            left blank, where no pair exists.
         label: what the numbers are, with their unit, beside the shared colour bar.
         fmt: how each number is written.
         vmin: the lower end of the colour scale; the smallest value of all grids if None.
@@ -120,50 +89,29 @@ def viewpoint_grids(
         ValueError: no grid, or one of another shape.
     """
     style.check_not_empty(grids, "grids")
-    grids = {name: np.asarray(grid, dtype=float) for name, grid in grids.items()}
-    for name, grid in grids.items():
-        if grid.shape != (8, 8):
-            raise ValueError(f"the grid of {name!r} is {grid.shape}; expected (8, 8)")
-    values = np.concatenate([grid[np.isfinite(grid)] for grid in grids.values()])
-    low = vmin if vmin is not None else values.min() if len(values) else 0.0
-    high = vmax if vmax is not None else values.max() if len(values) else 1.0
-    high = high if high > low else low + 1
-
-    widest = max(
-        (style.text_width(fmt.format(value), style.SMALL) for value in values), default=0.1
-    )
-    cell, frame = max(0.22, widest + 0.05), 0.27  # inches; the frame holds ticks and spacing
-    columns = max(1, min(len(grids), int((style.DOUBLE - 0.25) / (8 * cell + frame))))
-    columns = math.ceil(len(grids) / math.ceil(len(grids) / columns))  # 2 and 2, not 3 and 1
-    cell = max(cell, min(0.28, ((style.DOUBLE - 0.25) / columns - frame) / 8))
-    missing = any(np.isnan(grid).any() for grid in grids.values())
-    lines = math.ceil(len(grids) / columns)
-    size = max(columns * (8 * cell + frame) + 0.25, 2.6), lines * (8 * cell + 0.4) + 1.0
-    figure, axes_grid = style.panels(len(grids), columns, *size, figsize=size, layout="compressed")
-    for axes, (name, grid) in zip(axes_grid, grids.items(), strict=True):
-        _draw_grid(axes, grid, fmt, low, high)
-        axes.set_title(style.shorten(name, 8 * cell, 8.5), parse_math=False)
-    bar = figure.colorbar(
-        axes.collections[0], ax=figure.axes, location="bottom", aspect=40, pad=0.02, shrink=0.7
-    )
+    style.check_shapes(grids, **dict.fromkeys(grids, "8 8"))
+    values = pd.DataFrame({name: np.ravel(grid) for name, grid in grids.items()}, dtype=float)
+    scale = {
+        "vmin": values.min(axis=None) if vmin is None else vmin,
+        "vmax": values.max(axis=None) if vmax is None else vmax,
+    }
+    most = 3 if values.map(fmt.format).map(len).max(axis=None) <= 4 else 2
+    lines, side, ticks = math.ceil(len(grids) / most), style.DOUBLE / most, range(1, 9)
+    columns = math.ceil(len(grids) / lines)
+    size = max(columns * side, style.SINGLE), (side + 0.05) * lines + 0.9
+    figure, panels = style.panels(len(grids), columns, size, layout="compressed")
+    for axes, (name, grid) in zip(panels, grids.items(), strict=True):
+        texts = {"annot": np.vectorize(fmt.format)(grid), "fmt": ""}
+        look = {"cmap": "cividis", "square": True, "cbar": False, **scale}
+        cells = pd.DataFrame(np.asarray(grid, dtype=float), ticks, ticks)
+        seaborn.heatmap(cells, ax=axes, **texts, **look, annot_kws={"size": style.SMALL})
+        for text in axes.texts:  # inside its cell; laying out is faster without it
+            text.set_in_layout(False)
+        axes.tick_params(length=0, rotation=0)
+        axes.set_title(style.wrap(name, 30))
+    where = {"location": "top", "aspect": 40, "pad": 0.02, "shrink": 0.7}
+    bar = figure.colorbar(panels[0].collections[0], ax=figure.axes, **where, label=label)
     bar.outline.set_visible(False)
-    bar.set_label(label, parse_math=False)
-    for axes in axes_grid[-columns:]:  # no grid lies below these
-        axes.set_xlabel("gallery orientation\n(3 back, 7 front)")
+    figure.supxlabel("gallery orientation (3 back, 7 front)")
     figure.supylabel("query orientation (3 back, 7 front)")
-    if missing:
-        hatched = Patch(fc="white", ec="#aaaaaa", hatch="//////", lw=0.5)
-        style.legend(figure, {"no pair": hatched}, "outside upper right")
     return style.finish(figure)
-
-
-def _draw_grid(axes: Axes, grid: np.ndarray, fmt: str, low: float, high: float) -> None:
-    ticks = range(1, 9)
-    seaborn.heatmap(
-        pd.DataFrame(grid, ticks, ticks),
-        **{"ax": axes, "vmin": low, "vmax": high, "cmap": "cividis", "cbar": False},
-        **{"annot": np.vectorize(fmt.format)(grid), "fmt": "", "annot_kws": {"size": style.SMALL}},
-        square=True,
-    )
-    axes.patch.set(fc="white", ec="#aaaaaa", hatch="////", lw=0)  # seen where a cell is missing
-    axes.tick_params(length=0, rotation=0)

@@ -1,9 +1,10 @@
-"""Figures of notebook 02: a function's body, the readings of the centre, the net force of Eq. 4."""
+"""Figures of notebook 02: a function's body, Fig. 2, the readings of the centre, the net force."""
 
 from __future__ import annotations
 
 import ast
 import inspect
+import math
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 
 from reid_lib.plots import style
@@ -64,6 +65,44 @@ def boundaries(weight: np.ndarray, length: float = 20.0) -> np.ndarray:
     return np.array(segments)
 
 
+_CENTRE = {"marker": "+", "color": style.INK, "gid": "centre"}
+_SPHERE = {"ls": (0, (3, 2)), "color": style.INK, "lw": 0.9, "gid": "sphere of radius dₘᵢₙ"}
+
+
+@style.in_style()
+def losses_in_the_plane(cases: Sequence[Mapping[str, Any]]) -> Figure:
+    """Show what a loss does to two-dimensional codes (Fig. 2): before hollow, after solid.
+
+    Args:
+        cases: one mapping per panel, with `title`; `before` and `after`, (N, 2) codes; `labels`,
+            (N,) int persons; and optionally `centres`, (P, 2); `radii`, (P,) the spheres' d_min;
+            and `boundary`, (M, 4) line segments x0, y0, x1, y1.
+    Returns:
+        A figure two columns wide.
+    Raises:
+        ValueError: no panel, or shapes disagree.
+    """
+    style.check_not_empty(cases, "panels")
+    for case in cases:
+        shapes = {"labels": "n", "centres": "p 2", "radii": "p", "boundary": "m 4"}
+        style.check_shapes(case, before="n 2", after="n 2", **shapes)
+    columns = min(3, len(cases))
+    size = columns * style.DOUBLE / 3, math.ceil(len(cases) / columns) * 2.4 + 0.4
+    figure, grid = style.panels(len(cases), columns, size)
+    for axes, case in zip(grid, cases, strict=True):
+        before, after = (np.asarray(case[key], dtype=float) for key in ("before", "after"))
+        _draw_moves(axes, before, after - before, style.GREY)
+        _draw_codes(axes, before, case["labels"], "before", mfc="none", alpha=0.45)
+        _draw_codes(axes, after, case["labels"], "after")
+        _draw_centres(axes, case.get("centres"), case.get("radii"))
+        if case.get("boundary") is not None:
+            segments = np.asarray(case["boundary"], dtype=float).reshape(-1, 2, 2)
+            lines = LineCollection(segments, colors=style.INK, linewidths=0.8, gid="boundary")
+            axes.add_collection(lines, autolim=False)
+        axes.set(title=style.wrap(case["title"], 32), aspect="equal", adjustable="datalim")
+    return _finish_plane(figure, "from before to after")
+
+
 @style.in_style()
 def centre_readings(cases: Sequence[Mapping[str, Any]]) -> Figure:
     """Compare readings of the centre on codes in the plane: centres, spheres and the pull.
@@ -76,7 +115,7 @@ def centre_readings(cases: Sequence[Mapping[str, Any]]) -> Figure:
     Returns:
         A figure, four panels wide at two columns of the paper.
     Raises:
-        ValueError: no case, or lengths disagree.
+        ValueError: no case, or shapes disagree.
     Example:
         >>> codes = np.array([[0.0, 0.0], [2.0, 0.0]])
         >>> case = {"title": "batch", "codes": codes, "averaged": codes, "steps": 0 * codes}
@@ -86,54 +125,58 @@ def centre_readings(cases: Sequence[Mapping[str, Any]]) -> Figure:
     """
     style.check_not_empty(cases, "cases")
     for case in cases:
-        keys = ("averaged", "labels", "batch", "steps")
-        style.check_lengths(len(case["codes"]), **{key: case[key] for key in keys})
+        shapes = {"codes": "n 2", "averaged": "n 2", "labels": "n", "batch": "n", "steps": "n 2"}
+        style.check_shapes(case, **shapes, centres="p 2", radii="p")
     columns = min(4, len(cases))
-    figure, grid = style.panels(
-        len(cases), columns, style.DOUBLE / 4, 2.1, sharex=True, sharey=True
-    )
+    size = columns * style.DOUBLE / 4, math.ceil(len(cases) / columns) * 2.1 + 0.4
+    figure, grid = style.panels(len(cases), columns, size, sharex=True, sharey=True)
     for axes, case in zip(grid, cases, strict=True):
-        _draw_reading(axes, case)
-        axes.set_title(str(case["title"]), parse_math=False)
-    figure.supxlabel("first coordinate of the code", x=0.5)
-    figure.supylabel("second coordinate of the code")
-    grey = {"ls": "none", "color": style.GREY}
-    style.legend(
-        figure,
-        {
-            "in the batch": Line2D([], [], marker="o", **grey),
-            "not in the batch": Line2D([], [], marker="o", mfc="none", **grey),
-            "older code, in the memory": Line2D([], [], marker="x", **grey),
-            "centre": Line2D([], [], ls="none", marker="+", color=style.INK, ms=8, mew=1.5),
-            "sphere of radius dₘᵢₙ": Line2D([], [], ls=(0, (3, 2)), color=style.INK, lw=0.9),
-            "pull of the compact loss": Line2D([], [], color=style.INK, lw=1.2),
-        },
-    )
-    return style.finish(figure)
+        codes, averaged = (np.asarray(case[key], dtype=float) for key in ("codes", "averaged"))
+        labels, batch, steps = (np.asarray(case[key]) for key in ("labels", "batch", "steps"))
+        older = np.isfinite(averaged[:, 0]) & (averaged != codes).any(1)
+        _draw_codes(axes, codes[batch], labels[batch], "in the batch")
+        _draw_codes(axes, codes[~batch], labels[~batch], "not in the batch", mfc="none")
+        _draw_codes(axes, averaged[older], labels[older], "older code, in the memory", marker="x")
+        _draw_centres(axes, case["centres"], case["radii"])
+        moved = np.abs(steps).sum(1) > 0
+        _draw_moves(axes, codes[moved], steps[moved], style.INK)
+        axes.set(title=style.wrap(case["title"], 24), aspect="equal")
+    return _finish_plane(figure, "pull of the compact loss")
 
 
-def _draw_reading(axes: Axes, case: Mapping[str, Any]) -> None:
-    """Draw one reading: codes, what the centres average, spheres, and arrows for the pull."""
-    codes, averaged = (np.asarray(case[key], dtype=float) for key in ("codes", "averaged"))
-    labels, batch, steps = (np.asarray(case[key]) for key in ("labels", "batch", "steps"))
-    older = np.isfinite(averaged[:, 0]) & (averaged != codes).any(1)
+def _draw_codes(axes: Axes, codes: np.ndarray, labels: Sequence[int], name: str, **how) -> None:
+    """Draw codes in the colour and shape of their persons."""
     for person in np.unique(labels):
-        own, colour = labels == person, style.PALETTE[person % len(style.PALETTE)]
-        look = {"marker": style.MARKERS[person % len(style.MARKERS)], "s": 18, "zorder": 3}
-        axes.scatter(*codes[own & batch].T, fc=colour, ec="white", lw=0.3, **look)
-        axes.scatter(*codes[own & ~batch].T, fc="none", ec=colour, lw=0.8, **look)
-        axes.scatter(*averaged[own & older].T, marker="x", s=16, color=colour, lw=0.8)
-        x, y = case["centres"][person]
-        axes.scatter(x, y, marker="+", s=60, color=style.INK, linewidths=1.5, zorder=4)
-        if not np.isfinite(case["radii"][person]):  # a person who takes part in no sum
-            continue
-        circle = {"ec": colour, "lw": 1.0, "ls": (0, (3, 2)), "fill": False}
-        axes.add_patch(Circle((x, y), float(case["radii"][person]), **circle))
-    moved = np.abs(steps).sum(1) > 0
-    how = {"angles": "xy", "scale_units": "xy", "scale": 1, "color": style.INK, "zorder": 3.5}
-    axes.quiver(*codes[moved].T, *steps[moved].T, **how, width=0.006, headwidth=4.5)
-    axes.set_aspect("equal")
-    axes.spines[:].set_visible(True)
+        look = {"color": style.PALETTE[person % len(style.PALETTE)], "ls": "none", "gid": name}
+        look |= {"marker": style.MARKERS[person % len(style.MARKERS)], **how}
+        axes.plot(*codes[np.asarray(labels) == person].T, **look)
+
+
+def _draw_moves(axes: Axes, codes: np.ndarray, steps: np.ndarray, colour: str) -> None:
+    """Draw an arrow from each code along its step, in the units of the codes."""
+    how = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.006, "headwidth": 4.5}
+    axes.quiver(*codes.T, *steps.T, **how, color=colour)
+
+
+def _draw_centres(axes: Axes, centres, radii) -> None:
+    """Draw centres, and around each the sphere of its radius unless that is not finite."""
+    if centres is None:
+        return
+    axes.scatter(*np.transpose(centres), **_CENTRE, s=45, linewidths=1.4, zorder=4)
+    for centre, radius in zip(centres, [] if radii is None else radii, strict=False):
+        if np.isfinite(radius):
+            axes.add_patch(Circle(centre, float(radius), fill=False, **_SPHERE))
+
+
+def _finish_plane(figure: Figure, arrows: str) -> Figure:
+    for axes in figure.axes:
+        axes.spines[:].set_visible(True)
+        axes.locator_params(nbins=5)
+    words = f"Colour and shape: person; arrow: {arrows}."
+    figure.supxlabel(f"first coordinate of the code\n{words}")
+    figure.supylabel("second coordinate of the code")
+    style.legend(figure)
+    return style.finish(figure)
 
 
 @style.in_style()
@@ -158,32 +201,24 @@ def net_force(profiles: pd.DataFrame, coefficients: pd.DataFrame, change: float)
     """
     style.check_table(profiles, (), "profiles")
     style.check_table(coefficients, ("inside", "outside"), "coefficients")
-    figure, (left, right) = style.panels(2, 2, style.DOUBLE / 2, 2.4)
-    looks = ("solid", (0, (6, 1.5)), (0, (3, 1.5)), (0, (1, 1)))
-    keys = {}
-    for i, persons in enumerate(profiles):
-        how = {"color": style.PALETTE[i % len(style.PALETTE)], "ls": looks[i % len(looks)]}
-        for inside in (True, False):  # the force jumps at the sphere
-            part = profiles[persons][(profiles.index < 1) == inside]
-            left.plot(part.index, 1e5 * part, **how)
-        marker = style.MARKERS[i % len(style.MARKERS)]
+    figure, (left, right) = style.panels(2, 2, (style.DOUBLE, 2.8))
+    # The force jumps at the sphere, so the curves have a gap there.
+    forces = 1e5 * profiles.reindex(profiles.index.union([1.0]))
+    look = {"color": style.PALETTE, "style": ["-", "--", "-.", ":"], "legend": False}
+    forces.plot(ax=left, **look, xlabel="distance from the own centre / dₘᵢₙ")
+    left.axvline(1, **_SPHERE)
+    left.set(title="force on a code", ylabel="force towards the centre (10⁻⁵)")
+    for persons, line, marker in zip(profiles, left.lines, style.MARKERS, strict=False):
+        line.set_gid(f"{persons} persons")
         if persons in coefficients.index:
-            right.plot(persons, 1e5 * coefficients.outside[persons], marker, color=how["color"])
-        keys[f"{persons} persons"] = Line2D([], [], marker=marker, **how)
-    left.axvline(1, color=style.INK, lw=0.9, ls=(0, (3, 2)))
-    left.set_title("force on a code")
-    left.set_xlabel("distance from the own centre / dₘᵢₙ")
-    left.set_ylabel("force towards the centre (10⁻⁵)")
-    right.plot(coefficients.index, 1e5 * coefficients.outside, color=style.INK, zorder=1)
-    right.plot(coefficients.index, 1e5 * coefficients.inside, color=style.GREY, ls=(0, (2, 1)))
-    right.axvline(change, color=style.RED, lw=0.9)
-    right.set_title("its coefficient")
-    right.set_xlabel("persons P in the sums")
+            right.plot(persons, 1e5 * coefficients.outside[persons], marker, color=line.get_color())
+    outside, inside = (1e5 * coefficients[name] for name in ("outside", "inside"))
+    outside.plot(ax=right, color=style.INK, zorder=1, gid="outside the sphere: β − γ(P − 1)")
+    inside.plot(ax=right, color=style.GREY, style="--", gid="inside: −γ(P − 1)")
+    right.axvline(change, color=style.RED, lw=0.9, gid=f"P = 1 + β/γ = {change:g}")
+    right.set(title="its coefficient", xlabel="persons P in the sums")
     right.set_ylabel("force / distance (10⁻⁵)")
     for axes in (left, right):
         axes.axhline(0, color=style.GREY, lw=0.6, zorder=0)
-    keys["outside the sphere: β − γ(P − 1)"] = Line2D([], [], color=style.INK)
-    keys["inside: −γ(P − 1)"] = Line2D([], [], color=style.GREY, ls=(0, (2, 1)))
-    keys[f"P = 1 + β/γ = {change:g}"] = Line2D([], [], color=style.RED, lw=0.9)
-    style.legend(figure, keys)
+    style.legend(figure)
     return style.finish(figure)

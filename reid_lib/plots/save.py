@@ -27,8 +27,7 @@ def save(
         figure: what to save; it stays open.
         folder: where to save it; created if it does not exist.
         name: the files' name without a suffix.
-        alt: a description for readers who cannot see the figure; also the PDF's Subject and the
-            PNG's Description.
+        alt: a description for readers who cannot see the figure; also in both files' metadata.
         metadata: such as preset, config hash and commit: the PDF's keywords, the PNG's text chunks.
     Returns:
         The three paths: PDF, PNG, alt text.
@@ -37,8 +36,7 @@ def save(
     Example:
         >>> from tempfile import TemporaryDirectory
         >>> with TemporaryDirectory() as folder:
-        ...     paths = save(Figure(), folder, "empty", "An empty figure.")
-        >>> [path.name for path in paths]
+        ...     [path.name for path in save(Figure(), folder, "empty", "An empty figure.")]
         ['empty.pdf', 'empty.png', 'empty.alt.txt']
     """
     if not alt.strip():
@@ -46,15 +44,10 @@ def save(
     if not name or name.startswith(".") or set(name) & set("/\\\0"):
         raise ValueError(f"{name!r} is not a plain file name; give one without folders")
     pairs = {str(key): str(value) for key, value in sorted((metadata or {}).items())}
-    about = {
-        "pdf": {
-            "Title": name,
-            "Subject": alt,
-            "Keywords": "; ".join(f"{key}={value}" for key, value in pairs.items()),
-            "Creator": "reid_lib",
-            "Producer": None,  # it would hold matplotlib's version
-            "CreationDate": None,
-        },
+    keywords = "; ".join(f"{key}={value}" for key, value in pairs.items())
+    pdf = {"Title": name, "Subject": alt, "Keywords": keywords, "Creator": "reid_lib"}
+    about = {  # without the time and matplotlib's version
+        "pdf": {**pdf, "Producer": None, "CreationDate": None},
         "png": {"Title": name, "Description": alt, **pairs, "Software": None},
     }
     paths = [Path(folder) / f"{name}.{suffix}" for suffix in ("pdf", "png", "alt.txt")]

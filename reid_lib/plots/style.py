@@ -2,7 +2,6 @@
 
 import math
 import textwrap
-from bisect import bisect
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +13,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
-from matplotlib.legend_handler import HandlerTuple
-from matplotlib.lines import Line2D
-from matplotlib.textpath import text_to_path
 
 SINGLE, DOUBLE = 3.3, 6.9  # inches: the paper's column, and its two columns with the gutter
 SMALL = 7.0  # points: no text is smaller
@@ -55,12 +50,9 @@ def styles_of(names: Iterable[str]) -> dict[str, tuple]:
     names = list(names)
     endings = {name: next((s for s in STYLES if name.endswith(s)), None) for name in names}
     endings |= {n: "resnet18_htri" for n in names if n.endswith("htri") and not endings[n]}
-    styles = {}
-    for name, setting in endings.items():
-        if name in STYLES:
-            styles[name] = STYLES[name]
-        elif setting and list(endings.values()).count(setting) == 1:
-            styles[name] = STYLES[setting]
+    found = list(endings.values())
+    known = {n: s for n, s in endings.items() if s and (n in STYLES or found.count(s) == 1)}
+    styles = {name: STYLES[setting] for name, setting in known.items()}
     taken = {mark for style in styles.values() for mark in style[:2]}
     colours = [c for c in ("#009e73", "#d55e00", *PALETTE) if c not in taken] or list(PALETTE)
     markers = [marker for marker in ("P", "X", "*", "h") if marker not in taken]
@@ -70,23 +62,33 @@ def styles_of(names: Iterable[str]) -> dict[str, tuple]:
     return {name: styles[name] for name in names}
 
 
-def check_images(images, name: str, ndim: int = 4) -> np.ndarray:
-    """`images` as an array; ValueError unless it is uint8 with its three channels last."""
-    images = np.asarray(images)
-    wanted = "(H, W, 3)" if ndim == 3 else "(k, H, W, 3)"
-    if images.ndim != ndim or images.shape[-1] != 3 or images.dtype != np.uint8:
-        raise ValueError(
-            f"{name} is {images.dtype} {images.shape}; expected uint8 {wanted}: "
-            "move the channels last and do not normalise"
-        )
-    return images
+def check_shapes(given: Mapping[str, Any], **shapes: str) -> None:
+    """Compare arrays with their shapes; what is None or absent is left out.
 
-
-def check_lengths(n: int, **named) -> None:
-    """ValueError unless each of the named sequences has `n` entries."""
-    for name, values in named.items():
-        if len(values) != n:
-            raise ValueError(f"{name} has {len(values)} entries; expected {n}, one for each image")
+    Args:
+        given: arrays by name.
+        shapes: for a name its sizes, such as "k h w 3". A letter is the same size throughout; a 3
+            at the end is that of the channels of a uint8 image.
+    Raises:
+        ValueError: another shape or type, or a size is 0.
+    Example:
+        >>> check_shapes({"xy": np.ones((4, 2)), "pids": [1, 2]}, xy="n 2", pids="n")
+        Traceback (most recent call last):
+        ValueError: pids is int64 (2,); expected (4,)
+    """
+    sizes = {}
+    for name in (name for name in shapes if given.get(name) is not None):
+        value, letters = np.asarray(given[name]), shapes[name].split()
+        if value.ndim == len(letters):
+            sizes = dict(zip(letters, value.shape, strict=True)) | sizes
+        wanted = tuple(int(x) if x.isdigit() else sizes.get(x, x) for x in letters)
+        image = letters[-1] == "3"
+        if value.shape != wanted or (image and value.dtype != np.uint8):
+            text = str(wanted).replace("'", "")
+            hint = "uint8 {}: move the channels last and do not normalise" if image else "{}"
+            found = f"{name} is {value.dtype} {value.shape}"
+            raise ValueError(f"{found}; expected {hint.format(text)}")
+        check_not_empty(range(value.size), name)
 
 
 def check_table(frame: pd.DataFrame, columns: Iterable[str], name: str) -> None:
@@ -103,98 +105,55 @@ def check_not_empty(values, name: str) -> None:
         raise ValueError(f"{name} is empty; give at least one to draw")
 
 
-def text_width(text: str, size: float, weight: str = "normal") -> float:
-    """Width of a line of text in inches at `size` points."""
-    font = FontProperties(family=["DejaVu Sans"], size=size, weight=weight)
-    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
+def wrap(text: Any, letters: int) -> str:
+    """`text` in two lines of at most so many letters, the rest being left out."""
+    return "\n".join(textwrap.wrap(str(text), letters, max_lines=2, placeholder=" …"))
 
 
-def shorten(text: Any, width: float, size: float = SMALL, weight: str = "normal") -> str:
-    """`text` on one line of at most `width` inches, without its middle if it is longer."""
-    text = " ".join(str(text).split())
-    if text_width(text, size, weight) <= width:
-        return text
+def legend(figure: Figure, more: Mapping[str, Any] | None = None) -> None:
+    """Name a figure's marks above its panels, in as many columns as its width holds.
 
-    def short(kept):
-        head = (kept + 1) // 2
-        return text[:head] + "…" + text[len(text) - (kept - head) :]
-
-    fits = range(1, len(text))
-    return short(bisect(fits, width, key=lambda kept: text_width(short(kept), size, weight)))
-
-
-def wrap(text: Any, width: float, size: float) -> str:
-    """`text` broken into lines of about `width` inches (DejaVu needs at most 0.62 em a letter)."""
-    return textwrap.fill(str(text), max(8, int(width * 72 / (0.62 * size))))
-
-
-def legend(figure: Figure, handles: Mapping[str, Any], loc: str = "outside upper center") -> None:
-    """Name a figure's marks outside its panels, in as many columns as its width holds."""
-    labels = [shorten(label, figure.get_figwidth() - 0.6, 7.5) for label in handles]
-    lines = [h for h in handles.values() if isinstance(h, Line2D) and h.get_linestyle() != "None"]
-    length = 2.4 if lines else 1.1
-    # A handle's length, the gap after it and the gap to the next column, all in ems of 7.5 points.
-    widths = [text_width(label, 7.5) + (length + 0.8 + 2) * 7.5 / 72 for label in labels]
-    room = figure.get_figwidth() - 0.1
-    drawn = figure.legend(
-        list(handles.values()),
-        ["-"] * len(labels),
-        loc=loc,
-        ncols=len(labels) if sum(widths) <= room else max(1, int(room / max(widths))),
-        handlelength=length,
-        handler_map={tuple: HandlerTuple(ndivide=None)},  # several marks side by side
-    )
-    # matplotlib drops labels that begin with "_", so the names are put in afterwards.
-    for text, label in zip(drawn.get_texts(), labels, strict=True):
-        text.set(parse_math=False, text=label)
+    The marks are the artists that have a name (a `gid`), each name once, beginning with the last
+    panel, and `more`, by name.
+    """
+    marks = {}
+    for artist in (artist for axes in figure.axes[::-1] for artist in axes.get_children()):
+        if artist.get_gid():
+            marks.setdefault(artist.get_gid(), artist)
+    marks |= more or {}
+    for columns in range(len(marks), 0, -1):
+        names = [wrap(name, 60) for name in marks]
+        drawn = figure.legend(marks.values(), names, loc="outside upper center", ncols=columns)
+        if drawn.get_window_extent().width <= figure.bbox.width or columns == 1:
+            break
+        drawn.remove()
 
 
-def row_keys(styles: Mapping[str, tuple], lines: bool = True) -> dict[str, Line2D]:
-    """A legend's mark for each row: its marker, on its line if `lines`."""
-    return {
-        name: Line2D([], [], color=colour, marker=marker, ls=dash if lines else "none")
-        for name, (colour, marker, dash) in styles.items()
-    }
-
-
-def panels(count: int, columns: int, width: float, height: float, **how) -> tuple[Figure, Any]:
-    """A figure with `count` panels of this size in inches, and room for a legend above them."""
-    lines = math.ceil(count / columns)
-    size = (width * columns, height * lines + 0.4)
+def panels(count: int, columns: int, size: tuple, **how) -> tuple[Figure, Any]:
+    """A figure of `size` in inches, with `count` panels in lines of `columns`."""
     how = {"figsize": size, "squeeze": False, "layout": "constrained"} | how
-    figure, grid = plt.subplots(lines, columns, **how)
+    figure, grid = plt.subplots(math.ceil(count / columns), columns, **how)
     for spare in grid.flat[count:]:
         spare.set_axis_off()
     return figure, grid.ravel()[:count]
 
 
-def name_rows(axes: Axes, names: list[str]) -> None:
+def name_rows(axes: Axes, names: Iterable) -> None:
     """One line of a chart per name, the first on top, with a grid along the values."""
-    axes.set_yticks(range(len(names)), names, parse_math=False)
+    names = [wrap(name, 36) for name in names]
+    axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.grid(True, axis="x")
 
 
 def finish(figure: Figure) -> Figure:
-    """Lay out once and keep that layout: each later drawing would shift things slightly."""
-    figure.get_layout_engine().execute(figure)
+    """Lay out once and keep that layout: each later drawing would shift things slightly.
+
+    The figure is closed for pyplot, or a notebook would show it a second time.
+    """
+    for _ in range(2):  # the first pass may change the ticks
+        figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")
-    return release(figure)
-
-
-def release(figure: Figure) -> Figure:
-    """Close the figure for pyplot, or a notebook would show it a second time."""
     plt.close(figure)
     return figure
-
-
-def errorbar(axes: Axes, x, y, low, high, along: str = "y", **how) -> None:
-    """Draw values with their intervals `low` to `high` along one axis; NaN leaves out an interval.
-
-    Rounding keeps an interval that begins at its value from a negative length of 1e-16.
-    """
-    given = {"x": np.asarray(x, dtype=float), "y": np.asarray(y, dtype=float)}
-    ends = np.asarray(low, dtype=float), np.asarray(high, dtype=float)
-    lengths = np.round([given[along] - ends[0], ends[1] - given[along]], 9).reshape(2, -1)
-    axes.errorbar(**given, **{f"{along}err": lengths}, **{"elinewidth": 1.4, "ls": "none"} | how)

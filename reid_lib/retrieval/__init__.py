@@ -1,1 +1,1 @@
-"""Images in other layouts than PKU-ReID's."""
+"""A network on images of your own: read other layouts, encode, rank, evaluate, export."""

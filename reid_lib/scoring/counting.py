@@ -8,9 +8,7 @@ from torch import Tensor
 
 from reid_lib.scoring import blocks
 from reid_lib.scoring.distances import CentredCodes, Precomputed
-from reid_lib.scoring.inputs import Identities
 from reid_lib.scoring.pairs import Pairs
-from reid_lib.scoring.protocol import Protocol
 
 
 @dataclass(frozen=True)
@@ -24,17 +22,10 @@ class Counts:
     reached: np.ndarray  # (M,) wrong images below or inside it
     matches: np.ndarray  # (Q,)
     nearest_wrong: np.ndarray  # (Q,) row of the gallery, -1 without one
-    sums: dict[str, np.ndarray]  # (Q,) each: of distances, if requested
 
 
-def count_nearer(
-    codes: CentredCodes | Precomputed,
-    ids: Identities,
-    pairs: Pairs,
-    protocol: Protocol,
-    distances: bool = False,
-) -> Counts:
-    """Go through all distances once and count; with `distances` also sum them (codes only)."""
+def count_nearer(codes: CentredCodes | Precomputed, pairs: Pairs) -> Counts:
+    """Go through all distances once and count."""
     query, value = _matches(codes, pairs)
     low = (value - codes.tolerance[query]).astype(value.dtype)
     high = (value + codes.tolerance[query]).astype(value.dtype)
@@ -43,8 +34,7 @@ def count_nearer(
     rows = min(max(blocks.BLOCK // width, 1), len(matches))
 
     tied = _TiedRanges(low, high, matches, rows, width)
-    nearest = _NearestWrong(len(matches), value.dtype)
-    sums = _DistanceSums(codes, query, value) if distances else None
+    nearest, nearest_row = np.full(len(matches), np.inf, value.dtype), np.full(len(matches), -1)
     query_blocks = _query_blocks(pairs, matches, rows)
     buffer = codes.queries.new_empty(rows, width)
     for images, part in codes.parts(width):
@@ -52,15 +42,12 @@ def count_nearer(
             block = buffer[: len(queries)]
             codes.fill(part, queries, block)
             _keep_wrong(block, images, own_query, own_row)
-            if protocol.gallery_cameras == "other":
-                _leave_out_camera(block, ids.q_camids[queries], ids.g_camids[images])
-            nearest.update(block, queries, images.start)
-            if sums:
-                sums.add(block, queries)
+            column, least = blocks.least(block)
+            better = least < nearest[queries]
+            nearest[queries[better]] = least[better]
+            nearest_row[queries[better]] = images.start + column[better]
             tied.count(block, queries)  # last, for it may sort the block
-    nearer, reached = tied.counts.T
-    totals = sums.totals if sums else {}
-    return Counts(query, low, high, nearer, reached, matches, nearest.row, totals)
+    return Counts(query, low, high, *tied.counts.T, matches, nearest_row)
 
 
 def _matches(codes: CentredCodes | Precomputed, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
@@ -73,13 +60,9 @@ def _matches(codes: CentredCodes | Precomputed, pairs: Pairs) -> tuple[np.ndarra
 
 
 def _query_blocks(pairs: Pairs, matches: np.ndarray, rows: int) -> list[tuple[np.ndarray, ...]]:
-    """Blocks of at most `rows` queries.
+    """Blocks of at most `rows` queries, and of their pairs the rows in the block and the gallery.
 
     Queries with equally many matches share a block, so that few thresholds are idle.
-
-    Returns:
-        Of each block its queries, and for each pair of theirs the query's row in the block and
-        the image's row in the gallery.
     """
     by_matches = np.argsort(-matches, kind="stable")
     place = np.argsort(by_matches)[pairs.query]
@@ -97,11 +80,6 @@ def _keep_wrong(block: Tensor, images: slice, query: np.ndarray, row: np.ndarray
     here = (row >= images.start) & (row < images.stop)
     at = query[here] * block.shape[1] + row[here] - images.start
     block.view(-1)[torch.from_numpy(at)] = torch.inf
-
-
-def _leave_out_camera(block: Tensor, q_camids: np.ndarray, g_camids: np.ndarray) -> None:
-    same = torch.from_numpy(q_camids[:, None] == g_camids).to(block.device)
-    block[:, : len(g_camids)].masked_fill_(same, torch.inf)
 
 
 class _TiedRanges:
@@ -131,38 +109,3 @@ class _TiedRanges:
                 block[i : i + self.cached], bounds.reshape(len(few), 2 * len(nth)), self.flags
             )
             self.counts[index] += below.reshape(bounds.shape)[used]
-
-
-class _NearestWrong:
-    """Each query's nearest wrong image."""
-
-    def __init__(self, queries: int, dtype: np.dtype):
-        self.row = np.full(queries, -1)
-        self.value = np.full(queries, np.inf, dtype)
-
-    def update(self, block: Tensor, queries: np.ndarray, start: int) -> None:
-        column, least = blocks.least(block)
-        better = least < self.value[queries]
-        self.value[queries[better]] = least[better]
-        self.row[queries[better]] = start + column[better]
-
-
-class _DistanceSums:
-    """Sums over each query's matches and wrong images, of their Euclidean distances."""
-
-    def __init__(self, codes: CentredCodes, query: np.ndarray, value: np.ndarray):
-        queries = len(codes.queries)
-        same = np.sqrt(np.maximum(value + codes.q_sq.cpu().numpy()[query], 0))
-        self.q_sq = codes.q_sq
-        self.totals = {
-            "same_sum": np.bincount(query, same, minlength=queries),
-            "other_sum": np.zeros(queries),
-            "others": np.zeros(queries, np.int64),
-        }
-
-    def add(self, block: Tensor, queries: np.ndarray) -> None:
-        wrong = torch.isfinite(block)
-        sq = block + self.q_sq[torch.from_numpy(queries)][:, None]
-        total = sq.clamp_(min=0).where(wrong, 0.0).sqrt_().sum(1)
-        self.totals["other_sum"][queries] += total.cpu().numpy()
-        self.totals["others"][queries] += wrong.sum(1).cpu().numpy()

@@ -136,24 +136,14 @@ class Identities:
     g_pids: np.ndarray
     q_camids: np.ndarray
     g_camids: np.ndarray
-    q_names: list[str] | None
 
     @classmethod
-    def read(cls, queries, images, q_pids, g_pids, q_camids, g_camids, q_names) -> "Identities":
-        """Check the ids of so many `queries` and gallery `images`."""
-        names = None if q_names is None else [str(name) for name in q_names]
-        if names is not None and len(names) != queries:
-            raise ValueError(f"q_names has {len(names)} names for {queries} queries.")
-        return cls(
-            read_ids(q_pids, queries, "q_pids"),
-            read_ids(g_pids, images, "g_pids"),
-            read_ids(q_camids, queries, "q_camids"),
-            read_ids(g_camids, images, "g_camids"),
-            names,
-        )
+    def read(cls, queries: int, images: int, *ids: Ids) -> "Identities":
+        """Check the ids of so many `queries` and gallery `images`, in the order of the fields."""
+        names = cls.__dataclass_fields__
+        lengths = (queries, images) * 2
+        return cls(*map(read_ids, ids, lengths, names))
 
     def of_gallery(self, rows: np.ndarray) -> "Identities":
         """The same queries with these gallery images alone."""
-        return Identities(
-            self.q_pids, self.g_pids[rows], self.q_camids, self.g_camids[rows], self.q_names
-        )
+        return Identities(self.q_pids, self.g_pids[rows], self.q_camids, self.g_camids[rows])

@@ -1,10 +1,9 @@
-"""How sure a score is: intervals over persons, tests between two runs and over splits."""
+"""How sure a score is: intervals over persons, and a test between two runs."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 _ID_COLUMNS = ("name", "pid", "camid", "direction", "matches", "nearest_wrong", "first_match")
 
@@ -46,15 +45,12 @@ def bootstrap(
         raise ValueError(f"{people} person(s) with a score; an interval over persons needs 2.")
     times = np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), draws)
     directions = frame["direction"] if "direction" in frame else pd.Series(0, frame.index)
-    totals = np.zeros((draws, len(columns)))
-    for _, part in frame.groupby(directions):
-        by_person = part.groupby("pid")[columns]
-        index = np.unique(frame["pid"])
-        sums = by_person.sum().reindex(index, fill_value=0).to_numpy()
-        sizes = by_person.size().reindex(index, fill_value=0).to_numpy()
-        drawn = times @ sizes
+    totals, index = np.zeros((draws, len(columns))), np.unique(frame["pid"])
+    for _, part in frame.assign(size=1).groupby(directions):
+        sums = part.groupby("pid")[[*columns, "size"]].sum().reindex(index, fill_value=0)
+        drawn = times @ sums.to_numpy()
         with np.errstate(invalid="ignore"):
-            totals += times @ sums / drawn[:, None]
+            totals += drawn[:, :-1] / drawn[:, -1:]
     totals /= directions.nunique()
     low, high = np.nanquantile(totals, [(1 - level) / 2, (1 + level) / 2], axis=0)
     estimate = frame.groupby(directions)[columns].mean().mean()
@@ -116,54 +112,3 @@ def paired_test(
     signs = np.random.default_rng(seed).integers(0, 2, (draws, len(sums)), np.int8) * 2.0 - 1
     extreme = np.abs(signs @ sums) >= np.abs(sums.sum(0)) - 1e-12
     return table.assign(p=(extreme.sum(0) + 1) / (draws + 1))
-
-
-def split_test(
-    scores_a: Sequence[dict[str, float]],
-    scores_b: Sequence[dict[str, float]],
-    test_share: float = 0.5,
-    level: float = 0.95,
-) -> pd.DataFrame:
-    """Test whether b scores higher than a over random splits of one data set.
-
-    The splits share persons, so their scores are not independent and a plain t-test rejects too
-    often. The corrected resampled t-test widens the variance of the mean from s^2 / n to
-    s^2 (1 / n + test / train).
-
-    Args:
-        scores_a, scores_b: `Result.scores()` of each split, two or more, in the same order.
-        test_share: the share of persons that a split tests on.
-        level: of the interval.
-    Returns:
-        One row per score. Columns: difference (mean of b - a), low, high, p (two-sided).
-    Raises:
-        ValueError: fewer than 2 splits, lists of unequal length, or a share outside (0, 1).
-    Source:
-        Nadeau and Bengio: Inference for the Generalization Error, Machine Learning 52, 2003.
-    Example:
-        >>> a, b = [{"mAP": 0.5}, {"mAP": 0.5}], [{"mAP": 0.625}, {"mAP": 0.875}]
-        >>> split_test(a, b).round(2).loc["mAP"].tolist()
-        [0.25, -2.5, 3.0, 0.45]
-    """
-    if len(scores_a) != len(scores_b) or len(scores_a) < 2:
-        raise ValueError(
-            f"scores_a holds {len(scores_a)} splits and scores_b {len(scores_b)}; give the same "
-            "splits of both, two or more."
-        )
-    if not 0 < test_share < 1:
-        raise ValueError(f"test_share is {test_share}; it must be between 0 and 1.")
-    gains = pd.DataFrame(list(scores_b)) - pd.DataFrame(list(scores_a))
-    n = len(gains)
-    difference = gains.mean()
-    error = gains.std() * np.sqrt(1 / n + test_share / (1 - test_share))
-    half = error * stats.t.ppf((1 + level) / 2, n - 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        p = 2 * stats.t.sf(np.abs(difference / error), n - 1)
-    return pd.DataFrame(
-        {
-            "difference": difference,
-            "low": difference - half,
-            "high": difference + half,
-            "p": np.where(difference == 0, 1.0, p),
-        }
-    )

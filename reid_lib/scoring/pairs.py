@@ -28,21 +28,15 @@ def matched_pairs(ids: Identities, protocol: Protocol) -> Pairs:
     some_matched = len(unmatched) < len(matches)
     if not len(unmatched) or (some_matched and protocol.unmatched != "raise"):
         return pairs
-    hints = _hints(ids)
-    if some_matched:
-        hints.append("Correct the split, or choose unmatched='drop' or 'zero' in the protocol.")
-    listed = [
-        f"{ids.q_names[i] if ids.q_names else f'row {i}'} "
-        f"(pid {ids.q_pids[i]}, camid {ids.q_camids[i]})"
-        for i in unmatched
-    ]
-    parts = [
-        f"{len(unmatched)} of {len(matches)} queries have no match left in the gallery:",
+    words = [
+        f"{len(unmatched)} of {len(matches)} queries have no match left in the gallery: "
         f"{_causes(unmatched, pairs, ids, protocol)}.",
-        *hints,
-        f"These are: {_some(listed)}.",
+        *_hints(ids),
     ]
-    raise ValueError(" ".join(parts))
+    if some_matched:
+        words.append("Correct the split, or choose unmatched='drop' or 'zero' in the protocol.")
+    listed = [f"row {i} (pid {ids.q_pids[i]}, camid {ids.q_camids[i]})" for i in unmatched]
+    raise ValueError(" ".join([*words, f"These are: {_some(listed)}."]))
 
 
 def find_pairs(ids: Identities, protocol: Protocol) -> Pairs:
@@ -51,39 +45,35 @@ def find_pairs(ids: Identities, protocol: Protocol) -> Pairs:
         raise ValueError(
             f"protocol is {protocol!r}; expected a Protocol, as Protocol(ap='market')."
         )
-    # With both sides sorted by person, a person is a slice of each.
-    common = np.intersect1d(ids.q_pids, ids.g_pids)
-    sides = []
-    for pids in (ids.q_pids, ids.g_pids):
-        order = np.argsort(pids, kind="stable")
-        start = np.searchsorted(pids[order], common, "left")
-        sides.append((order, start, np.searchsorted(pids[order], common, "right") - start))
-    persons = _equally_many(*sides)
+    persons = _equally_many(ids)
     none = np.zeros(0, np.int64)
     query = [np.repeat(q.ravel(), g.shape[1]) for q, g in persons]
     row = [np.repeat(g, q.shape[1], axis=0).ravel() for q, g in persons]
     query, row = np.concatenate([none, *query]), np.concatenate([none, *row])
     junk = is_any(ids.g_pids, protocol.junk_pids)[row]
-    if protocol.same_camera_junk or protocol.gallery_cameras == "other":
+    if protocol.same_camera_junk:
         junk |= ids.q_camids[query] == ids.g_camids[row]
     return Pairs(persons, query, row, junk)
 
 
-def _equally_many(queries: tuple, images: tuple) -> list[tuple[np.ndarray, np.ndarray]]:
-    """`Pairs.persons`: persons with equally many images on both sides go through one product.
-
-    Args:
-        queries, images: of each side its rows sorted by person, and where each person's begin
-            and how many there are.
-    """
-    (q_order, q_start, q_count), (g_order, g_start, g_count) = queries, images
+def _equally_many(ids: Identities) -> list[tuple[np.ndarray, np.ndarray]]:
+    """`Pairs.persons`: persons with equally many images on both sides go through one product."""
+    common = np.intersect1d(ids.q_pids, ids.g_pids)
+    orders, starts, counts = [], [], []
+    for pids in (ids.q_pids, ids.g_pids):  # sorted by person, a person is a slice of each side
+        orders.append(np.argsort(pids, kind="stable"))
+        ends = [np.searchsorted(pids[orders[-1]], common, side) for side in ("left", "right")]
+        starts.append(ends[0])
+        counts.append(ends[1] - ends[0])
     persons = []
-    shape = q_count * (len(g_order) + 1) + g_count
+    shape = counts[0] * (len(ids.g_pids) + 1) + counts[1]
     by_shape = np.argsort(shape, kind="stable")
     for same in np.split(by_shape, np.flatnonzero(np.diff(shape[by_shape])) + 1):
         if len(same):
-            q_rows = q_order[q_start[same, None] + np.arange(q_count[same[0]])]
-            g_rows = g_order[g_start[same, None] + np.arange(g_count[same[0]])]
+            q_rows, g_rows = (
+                order[start[same, None] + np.arange(count[same[0]])]
+                for order, start, count in zip(orders, starts, counts, strict=True)
+            )
             few = max(1, blocks.WIDTH // g_rows.shape[1])
             cuts = range(0, len(same), few)
             persons += [(q_rows[i : i + few], g_rows[i : i + few]) for i in cuts]
@@ -94,16 +84,13 @@ def _causes(unmatched: np.ndarray, pairs: Pairs, ids: Identities, protocol: Prot
     """How many queries have no match for which reason."""
     own = np.bincount(pairs.query, minlength=len(ids.q_pids))[unmatched]
     junk_pid = is_any(ids.q_pids[unmatched], protocol.junk_pids)
-    causes = [
-        (junk_pid, f"have an id that counts as junk {protocol.junk_pids}"),
-        ((own == 0) & ~junk_pid, "show a person who is not in the gallery"),
-        (
-            (own > 0) & ~junk_pid,
-            "show a person whose gallery images all come from the query's own camera, which "
-            "makes them junk",
-        ),
-    ]
-    return ", ".join(f"{mask.sum()} {cause}" for mask, cause in causes if mask.any())
+    causes = {
+        f"have an id that counts as junk {protocol.junk_pids}": junk_pid,
+        "show a person who is not in the gallery": (own == 0) & ~junk_pid,
+        "show a person whose gallery images all come from the query's own camera, which makes "
+        "them junk": (own > 0) & ~junk_pid,
+    }
+    return ", ".join(f"{mask.sum()} {cause}" for cause, mask in causes.items() if mask.any())
 
 
 def _hints(ids: Identities) -> list[str]:

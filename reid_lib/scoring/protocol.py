@@ -10,15 +10,6 @@ _WORDS = {  # field -> its choices, and how `str(protocol)` words them
         "single": "one image of each gallery person, expectation over the draw",
     },
     "ap": {"plain": "plain sum", "market": "Market-1501's trapezoids"},
-    "gallery_cameras": {
-        "all": "images of all cameras that it holds",
-        "other": "images of cameras other than the query's",
-    },
-    "ties": {
-        "expected": "expectation over random order (rank-k, plain AP), worst order (the rest)",
-        "worst": "worst order",
-        "best": "best order",
-    },
     "unmatched": {
         "drop": "left out of every score",
         "zero": "counted as 0 in every score",
@@ -40,8 +31,6 @@ class Protocol:
         match: "any" counts a hit if any of the person's images is among the first k. "single"
             keeps one random image of each gallery person (the single-shot gallery) and gives the
             exact expectation over all draws; nothing is sampled.
-        gallery_cameras: "all" keeps other persons' images from the query's camera as wrong
-            answers (Market-1501); "other" leaves the query's camera out of its gallery.
         same_camera_junk: images of the query's person from the query's camera are neither match
             nor wrong: they are removed from the ranking.
         junk_pids: gallery images with these ids are removed from every ranking. -1 is
@@ -51,10 +40,6 @@ class Protocol:
             leaves the query out of rank-k, mAP and mINP alike; "zero" counts it as 0 in each of
             them, so CMC and mAP always share one denominator. If no query has a match, every
             choice raises.
-        ties: "expected" takes the expectation over a random order of tied images for rank-k and
-            plain AP, and the worst order for market AP, INP and the rank of the first match, so
-            that a network whose codes are all equal scores as chance. "worst" and "best" take
-            that order for all of them.
         codes: "raw" compares codes as they are; "unit" divides each by its L2 norm first, so that
             only directions count (a code of zeros stays as it is).
         tolerance: distances that differ only by rounding count as tied. Whatever lies within
@@ -62,7 +47,10 @@ class Protocol:
             query's mean squared distance to the gallery (or (`tolerance` times the codes' root
             mean square length)^2 if that is larger: codes this close are equal up to rounding).
             Matches whose ranges overlap are tied with each other. In float32 the squared
-            distances err by up to 2.4e-7 of their mean, so two of them by twice that.
+            distances err by up to 2.4e-7 of their mean, so two of them by twice that. Rank-k and
+            plain AP are expectations over a random order of tied images, market AP, INP and the
+            rank of the first match those of the worst order, so that a network whose codes are
+            all equal scores as chance.
     Raises:
         ValueError: a field has a value that it does not offer.
     Example:
@@ -75,11 +63,9 @@ class Protocol:
     ranks: tuple[int, ...] = (1, 5, 10, 20)
     ap: Literal["plain", "market"] = "plain"
     match: Literal["any", "single"] = "any"
-    gallery_cameras: Literal["all", "other"] = "all"
     same_camera_junk: bool = True
     junk_pids: tuple[int, ...] = (-1,)
     unmatched: Literal["drop", "zero", "raise"] = "raise"
-    ties: Literal["expected", "worst", "best"] = "expected"
     codes: Literal["raw", "unit"] = "raw"
     tolerance: float = 5e-7
 
@@ -101,12 +87,12 @@ class Protocol:
         words = {name: choices[getattr(self, name)] for name, choices in _WORDS.items()}
         junk = ["same person and same camera"] if self.same_camera_junk else []
         junk += [f"person ids {', '.join(map(str, self.junk_pids))}"] if self.junk_pids else []
-        ranks = ", ".join(map(str, self.ranks))
         lines = [
-            f"rank-k: {words['match']}, k = {ranks}; AP: {words['ap']}",
-            f"gallery: {words['gallery_cameras']}; junk, out of the ranking: "
+            f"rank-k: {words['match']}, k = {', '.join(map(str, self.ranks))}; AP: {words['ap']}",
+            "gallery: images of all cameras that it holds; junk, out of the ranking: "
             f"{'; '.join(junk) or 'none'}",
-            f"ties within {self.tolerance:g} of the mean squared distance: {words['ties']}",
+            f"ties within {self.tolerance:g} of the mean squared distance: expectation over random "
+            "order (rank-k, plain AP), worst order (the rest)",
             f"query without a match: {words['unmatched']}",
         ]
         return "\n".join(lines + [f"codes: {words['codes']}"] * (self.codes == "unit"))

@@ -88,9 +88,8 @@ def _check(k1: int, k2: int, lambda_value: float) -> None:
 def _both(q_codes: np.ndarray | Tensor, g_codes: np.ndarray | Tensor) -> Tensor:
     """(Q + G, D): queries, then gallery."""
     q, g = read_codes(q_codes, g_codes)
-    for codes, name in ((q, "q_codes"), (g, "g_codes")):
-        if not torch.isfinite((4 * torch.linalg.vector_norm(codes, dim=1)).square()).all():
-            refuse_unusable(codes, name)
+    refuse_unusable(q, "q_codes")
+    refuse_unusable(g, "g_codes")
     return torch.cat([q, g])
 
 

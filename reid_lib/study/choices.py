@@ -1,16 +1,20 @@
-"""What the open choices change: other readings, weights of the scatter loss, recipes, scoring."""
+"""What the open choices change: other readings, weights of the scatter loss, recipes, scoring.
+
+`frame` is what `read_records` returns, and `columns` are scores in it.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from reid_lib.study.records import DECIDING, SETTINGS, brief, listed
-from reid_lib.study.statistics import CONTRASTS, difference, per_split
-from reid_lib.study.tables import change, markdown
+from reid_lib.study.records import DECIDING, SETTINGS, brief
+from reid_lib.study.statistics import CONTRASTS, differences, means, per_split
+from reid_lib.study.tables import NOTES, change, markdown, wide
 
 # What set 3 subtracts in each form of the scatter loss; the paper's is the first.
 FORMS = {"sum": "gamma L_SL", "log": "gamma log L_SL", "unit": "gamma L_SL of unit codes"}
+SCATTER = ["scatter", "gamma", "weight_decay"]
 # What runs without centres (set 1, the triplet loss) cannot choose.
 OF_CENTRES = frozenset(
     "centres centres_gradient persons_in_sums memory_start memory_update".split()
@@ -20,29 +24,23 @@ OF_CENTRES = frozenset(
 def effects(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """What each open choice changes, beside the unchanged reading of the same setting.
 
-    Args:
-        frame: as `read_records` returns it.
-        columns: which scores.
     Returns:
         One row per network, setting, choice (what `changed` says) and score: the columns of
-        `difference`; the largest effects first.
+        `differences`; the largest effects first.
     Raises:
         ValueError: no record differs in an open choice.
     """
-    lines = []
+    pairs = []
     for (network, setting), part in frame.groupby(["network", "setting"], sort=False):
-        plain = part[part.changed == ""]
         for choice, chosen in part[part.changed != ""].groupby("changed", sort=False):
-            table = difference(chosen, plain, columns)
-            if table is not None:
-                table = table.rename_axis("score").reset_index()
-                lines.append(table.assign(network=network, setting=setting, choice=choice))
-    if not lines:
+            labels = {"network": network, "setting": setting, "choice": choice}
+            pairs.append((labels, chosen, part[part.changed == ""]))
+    table = differences(pairs, columns)
+    if table.empty:
         raise ValueError(
             "no setting has records of the unchanged reading and of an open choice on one split; "
             "expected both, such as the runs of `pku_likely` beside those of `ingredients`"
         )
-    table = pd.concat(lines, ignore_index=True)
     size = table.difference.abs().groupby([table.network, table.choice]).transform("max")
     return table.iloc[np.lexsort((table.setting, -size, table.network))].reset_index(drop=True)
 
@@ -50,26 +48,18 @@ def effects(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
 def orders(frame: pd.DataFrame, columns: Sequence[str], contrasts=CONTRASTS[:2]) -> pd.DataFrame:
     """Differences between settings under each open choice: does a choice change the order?
 
-    Args:
-        frame: as `read_records` returns it.
-        columns: which scores.
-        contrasts: pairs of a setting and the one that it is compared with.
     Returns:
-        One row per network, choice ("" for the unchanged reading), setting, `over` (which other
-        setting) and score: the columns of `difference`; contrasts without a common split are left
-        out. A setting without centres is compared under the rest of a choice.
+        One row per network, choice ("" for the unchanged reading), contrast and score: the columns
+        of `differences`. A setting without centres is compared under the rest of a choice.
     """
-    lines = []
+    pairs = []
     for network, part in frame.groupby("network", sort=False):
-        for choice in part.changed.unique():
+        for choice in sorted(part.changed.unique(), key=bool):  # the unchanged reading first
             for better, worse in contrasts:
-                a, b = (_under(part, name, choice) for name in (worse, better))
-                table = difference(b, a, columns)
-                if table is not None:
-                    which = {"network": network, "choice": choice, "setting": better, "over": worse}
-                    lines.append(table.rename_axis("score").reset_index().assign(**which))
-    none = pd.DataFrame(columns=["network", "choice", "setting", "over", "score"])
-    return pd.concat(lines, ignore_index=True) if lines else none
+                labels = {"network": network, "choice": choice}
+                labels["contrast"] = f"{better} over {worse}"
+                pairs.append((labels, *(_under(part, name, choice) for name in (better, worse))))
+    return differences(pairs, columns)
 
 
 def _under(part: pd.DataFrame, setting: str, choice: str) -> pd.DataFrame:
@@ -83,40 +73,33 @@ def _under(part: pd.DataFrame, setting: str, choice: str) -> pd.DataFrame:
 def scatter_study(frame: pd.DataFrame) -> pd.DataFrame:
     """Set 3 beside set 2 at each weight and form of the scatter loss, and what its gradient did.
 
-    Args:
-        frame: as `read_records` returns it; records of set 3 that differ from the reading in the
-            scatter loss or the weight decay alone count, beside set 2 at the same decay.
+    Records of set 3 count that differ from the reading in the scatter loss or the weight decay
+    alone, beside set 2 at the same decay.
+
     Returns:
         One row per network, form, gamma and weight decay: default (is the reading unchanged?),
-        rank-1 and mAP (means over the last epochs), the columns of `difference` (rank-1 less that
+        rank-1 and mAP (means over the last epochs), the columns of `differences` (rank-1 less that
         of set 2), "first ratio" and "last ratio" (the gradient of -gamma L_SL with respect to the
         codes over that of L_SR, norms, in the first and last epoch) and growth (of the codes' norm,
         last over first).
     Raises:
         ValueError: no such record.
     """
-    rank1 = next(iter(DECIDING))
-    keys = ["scatter", "gamma", "weight_decay"]
     changed = frame.changed.str.split(", ").map(lambda words: {w.partition("=")[0] for w in words})
-    alone = frame[changed.map(lambda names: names <= {"", *keys})]
-    lines = []
-    for (network, *values), part in alone[alone.setting == "set3"].groupby(
-        ["network", *keys], sort=False
-    ):
-        same = (alone.network == network) & (alone.weight_decay == values[-1])
-        table = difference(part, alone[same & (alone.setting == "set2")], [rank1])
-        if table is None:
-            continue
-        line = {"network": network, **dict(zip(keys, values, strict=True))}
-        line["default"] = (part.changed == "").all()
-        line |= per_split(part, DECIDING).mean().rename(DECIDING).to_dict()
-        line |= table.loc[rank1].to_dict()
+    alone = frame[changed.map(lambda names: names <= {"", *SCATTER})]
+    pairs = []
+    for values, part in alone[alone.setting == "set3"].groupby(["network", *SCATTER], sort=False):
+        labels = dict(zip(["network", *SCATTER], values, strict=True))
+        same = (alone.network == labels["network"]) & (alone.weight_decay == labels["weight_decay"])
+        labels |= {"default": (part.changed == "").all()}
+        labels |= per_split(part, DECIDING).mean().rename(DECIDING).to_dict()
         for when in ("first", "last"):
-            line[f"{when} ratio"] = (part[f"{when} grad_sl"] / part[f"{when} grad_sr"]).mean()
-        lines.append(line | {"growth": (part["last code_norm"] / part["first code_norm"]).mean()})
-    if not lines:
+            labels[f"{when} ratio"] = (part[f"{when} grad_sl"] / part[f"{when} grad_sr"]).mean()
+        labels["growth"] = (part["last code_norm"] / part["first code_norm"]).mean()
+        pairs.append((labels, part, alone[same & (alone.setting == "set2")]))
+    table = differences(pairs, [next(iter(DECIDING))])
+    if table.empty:
         raise ValueError("no record of set 3 beside one of set 2; expected both on one network")
-    table = pd.DataFrame(lines)
     form = table.scatter.map(list(FORMS).index)
     order = np.lexsort((table.weight_decay, table.gamma, form, table.network))
     return table.iloc[order].reset_index(drop=True)
@@ -125,45 +108,30 @@ def scatter_study(frame: pd.DataFrame) -> pd.DataFrame:
 # --- as text --------------------------------------------------------------------------------------
 
 
+def _for_new(row: pd.Series) -> str:
+    return change(row, both=False)
+
+
 def choices_text(frame: pd.DataFrame) -> str:
     """What each open choice changes, and the order of the settings under it, as Markdown."""
-    table, order = effects(frame, DECIDING), orders(frame, DECIDING)
+    shift, order = effects(frame, DECIDING), _named(orders(frame, DECIDING))
+    shift["what"] = shift.setting + " " + shift.score.map(DECIDING)
     texts = []
-    for network, part in table.groupby("network", sort=False):
-        shift = _wide(part, "choice", part.setting + " " + part.score.map(DECIDING))
+    for network, part in shift.groupby("network", sort=False):
+        cells = wide(part, ["choice"], "what", _for_new)
         columns = [f"{setting} {score}" for setting in SETTINGS for score in DECIDING.values()]
-        shift = shift[[name for name in columns if name in shift]]
-        texts.append(f"{network}; difference to the unchanged reading:\n\n{markdown(shift)}")
+        cells = cells[[name for name in columns if name in cells]]
+        texts.append(f"{network}; difference to the unchanged reading:\n\n{markdown(cells)}")
         own = order[order.network == network]
         if len(own):
-            gap = _gaps(own, "choice").reindex(["", *shift.index], fill_value="")
-            gap = markdown(gap.rename({"": "unchanged"}))
+            gap = wide(own, ["choice"], "what", _for_new).reindex(["", *cells.index])
+            gap = markdown(gap.rename(index={"": "unchanged"}))
             texts.append(f"{network}; between the settings under each choice:\n\n{gap}")
-    return "\n\n".join([*texts, f"{_NOTE} Set 1 has no centres to choose.\n"])
+    return "\n\n".join([*texts, f"{NOTES['choices']} Set 1 has no centres to choose.\n"])
 
 
-_NOTE = (
-    "Differences in points (means over the last scored epochs, camera A to B) over the splits that "
-    "both have, with 95 % intervals for new persons (Nadeau and Bengio), and on how many splits "
-    "the difference is above zero. Exploratory: intervals are not corrected for multiple "
-    "comparisons."
-)
-
-
-def _wide(table: pd.DataFrame, index: str, what: pd.Series) -> pd.DataFrame:
-    """Differences with their intervals as text: one row per value of `index`, columns `what`."""
-    cells = [change(line, both=False) for _, line in table.iterrows()]
-    return (
-        table.assign(cell=cells, what=what)
-        .pivot_table(index=index, columns="what", values="cell", aggfunc="first", sort=False)
-        .fillna("")
-    )
-
-
-def _gaps(order: pd.DataFrame, index: str) -> pd.DataFrame:
-    """`orders` as text: one row per value of `index`, one column per contrast and score."""
-    what = order.setting + " over " + order.over + ": " + order.score.map(DECIDING)
-    return _wide(order, index, what)
+def _named(order: pd.DataFrame) -> pd.DataFrame:
+    return order.assign(what=order.contrast + ": " + order.score.map(DECIDING))
 
 
 def scoring_text(plain: pd.DataFrame) -> str:
@@ -175,42 +143,26 @@ def scoring_text(plain: pd.DataFrame) -> str:
         "both cameras: rank-1": ("both rank-1", "rank-1"),
         "both cameras: mAP": ("both mAP", "mAP"),
     }
-    lines = []
-    for (network, setting), part in plain.groupby(["network", "setting"], sort=False):
-        line = {
-            "network": brief(plain)[network],
-            "setting": setting,
-            "splits": part.split.nunique(),
-        }
-        for words, (name, usual) in ways.items():
-            table = difference(part.assign(**{usual: part[name]}), part, [usual])
-            line[words] = change(table.loc[usual], both=False)
-        lines.append(line)
-    note = (
-        "Differences to the plain average precision, camera A to B, of the same runs' last epoch, "
-        "in points, with 95 % intervals for new persons. No run was trained again for them."
-    )
-    return f"{markdown(pd.DataFrame(lines).set_index('network'))}\n\n{note}\n"
+    others = [plain.assign(changed=way, **{s: plain[n]}) for way, (n, s) in ways.items()]
+    table = effects(pd.concat([plain, *others]), ["rank-1", "mAP"])
+    table = table[[row.choice.endswith(row.score) for row in table.itertuples()]]
+    table = table.sort_values(["network", "setting"], kind="stable")
+    cells = wide(table, ["network", "setting", "splits"], "choice", _for_new).rename(brief(plain))
+    return f"{markdown(cells[['setting', 'splits', *ways]])}\n\n{NOTES['scoring']}\n"
 
 
 def scatter_text(frame: pd.DataFrame) -> str:
     """`scatter_study` as Markdown."""
     table = scatter_study(frame)
-    cells = pd.DataFrame(
-        {
-            "subtracted": table.scatter.map(FORMS),
-            "gamma": table.gamma.map("{:g}".format),
-            "weight decay": table.weight_decay.map("{:g}".format),
-            "splits": table.splits.astype(int),
-            "rank-1": table["rank-1"].map("{:.1f}".format),
-            "mAP": table["mAP"].map("{:.1f}".format),
-            "rank-1 over set 2": [change(line, both=False) for _, line in table.iterrows()],
-            "gradient over L_SR's, first epoch": table["first ratio"].map("{:.2g}".format),
-            "last epoch": table["last ratio"].map("{:.2g}".format),
-            "code norm grew": table.growth.map("{:.2f} x".format),
-        }
-    ).set_index(table.network.map(brief(frame)))
-    return f"{markdown(cells)}\n\n{_NOTE}\n"
+    table["rank-1 over set 2"] = [_for_new(row) for _, row in table.iterrows()]
+    table["subtracted"] = table.scatter.map(FORMS)
+    names = {"weight_decay": "weight decay", "first ratio": "gradient over L_SR's, first epoch"}
+    names |= {"last ratio": "last epoch", "growth": "code norm grew"}
+    forms = {"subtracted": "{}", "gamma": "{:g}", "weight decay": "{:g}", "splits": "{}"}
+    forms |= {"rank-1": "{:.1f}", "mAP": "{:.1f}", "rank-1 over set 2": "{}"}
+    forms |= {names["first ratio"]: "{:.2g}", "last epoch": "{:.2g}", "code norm grew": "{:.2f} x"}
+    cells = table.rename(columns=names).set_index(table.network.map(brief(frame)))
+    return f"{markdown(cells[list(forms)], **forms)}\n\n{NOTES['choices']}\n"
 
 
 def recipes_text(frame: pd.DataFrame) -> str:
@@ -219,34 +171,38 @@ def recipes_text(frame: pd.DataFrame) -> str:
     The differences are to set 1 as the paper trains it, from the paper's kind of start.
     """
     texts = []
-    for validation, title in (
-        (True, "Held-out training persons, on whom the recipe was chosen"),
-        (False, "Test persons"),
-    ):
+    titles = {True: "Held-out training persons, on whom the recipe was chosen"}
+    for validation, title in (titles | {False: "Test persons"}).items():
         part = frame[frame.validation == validation]
         if part.empty:
             continue
-        plain = part[(part.setting == "set1") & (part.changed == "") & (part.start != "file")]
-        lines = []
-        for (network, setting, changed), chosen in part.groupby(
-            ["network", "setting", "changed"], sort=False
-        ):
-            line = {"network": network, "recipe": ", ".join(filter(None, (setting, changed)))}
-            line |= {"persons": chosen.persons.iloc[0], "splits": listed(chosen.split)}
-            line |= per_split(chosen, DECIDING).mean().rename(DECIDING).to_dict()
-            table = difference(chosen, plain, DECIDING)
-            own = table is None or chosen.record.isin(plain.record).all()
-            for column, name in DECIDING.items():
-                said = "" if own else change(table.loc[column], both=False)
-                line[f"{name} over the paper's set1"] = said
-            lines.append(line)
-        table = pd.DataFrame(lines).sort_values("rank-1", ascending=False).set_index("network")
-        scores = list(DECIDING.values())
-        table[scores] = table[scores].map("{:.1f}".format)
-        texts.append(f"{title}:\n\n{markdown(table)}")
+        texts.append(f"{title}:\n\n{markdown(_recipes(part))}")
         pair = orders(part[part.changed == ""], DECIDING)
         if len(pair):
-            wide = _gaps(pair, "network")
-            texts.append(f"{title}, settings from one start:\n\n{markdown(wide)}")
+            cells = wide(_named(pair), ["network"], "what", _for_new)
+            texts.append(f"{title}, settings from one start:\n\n{markdown(cells)}")
     paper = "The paper's set1 starts from ImageNet weights: the row without a difference."
-    return "\n\n".join([*texts, f"{_NOTE} {paper}\n"])
+    return "\n\n".join([*texts, f"{NOTES['choices']} {paper}\n"])
+
+
+def _recipes(frame: pd.DataFrame) -> pd.DataFrame:
+    """Scores of each recipe and differences to the paper's set 1 as text; the best first."""
+    paper = frame[(frame.setting == "set1") & (frame.changed == "") & (frame.start != "file")]
+    words = frame.changed.map(lambda words: words and f", {words}")
+    frame = frame.assign(setting=frame.setting + words)
+    pairs = [
+        ({"network": network, "setting": recipe}, part, paper)
+        for (network, recipe), part in frame.groupby(["network", "setting"], sort=False)
+        if not part.record.isin(paper.record).all()
+    ]
+    scores = means(frame, DECIDING).replace({"score": DECIDING})
+    keys = ["network", "setting", "persons", "splits"]
+    cells = wide(scores, keys, "score", lambda row: f"{row['mean']:.1f}")
+    over = differences(pairs, DECIDING).replace({"score": DECIDING})
+    over["score"] += " over the paper's set1"
+    if len(over):
+        keys = ["network", "setting"]
+        over = wide(over, keys, "score", _for_new).reset_index()
+        cells = cells.reset_index().merge(over, on=keys, how="left").set_index("network")
+    cells = cells.sort_values("rank-1", key=lambda text: -text.astype(float), kind="stable")
+    return cells.rename(columns={"setting": "recipe"})

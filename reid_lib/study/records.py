@@ -11,6 +11,7 @@ import pandas as pd
 import yaml
 from scipy.spatial.distance import cdist
 
+from reid_lib import config as configuration
 from reid_lib.config import PRESETS, RunConfig
 from reid_lib.engine.files import write_json, write_text
 from reid_lib.engine.runs import Run, find_runs, read_run, table_direction
@@ -20,14 +21,16 @@ from reid_lib.metrics import Protocol, viewpoint_grid
 COMMITTED = PRESETS.parent / "figures" / "pku74"  # records of the runs on real images
 SCORES = ("rank-1", "rank-5", "rank-10", "rank-20", "mAP")
 DIRECTION = "A->B"
-SETTINGS = ("htri", "xent_htri", "htri_cl", "set1", "set2", "set3")
+SETTINGS = tuple(configuration.SETTINGS)
 LAST = "last epochs"  # the mean over the last scored epochs, fixed before any run was looked at
 # The scores that decide: of raw codes, in the likely reading of codes divided by their L2 norm.
 DECIDING = {"deciding rank-1": "rank-1", "deciding mAP": "mAP"}
-NEAR = {f"near_{degrees}": degrees for degrees in (0, 45, 90, 135, 180)}
+ANGLES = (0, 45, 90, 135, 180)
+NEAR = {f"near_{degrees}": degrees for degrees in ANGLES}
+FOUND = {"found_all": "all pairs", **{f"found_{a}": f"{a} degrees" for a in ANGLES}}
 PROTOCOLS = {"viewpoint": Protocol(), "unit viewpoint": Protocol(codes="unit")}
-KEPT = ("grad_sr", "grad_cl", "grad_sl", "code_norm")  # of the first and of the last epoch
-NOT_LISTED = ("viewpoint", "protocol", "deciding train rank-1", *DECIDING)  # in runs.csv
+ENDS, KEPT = ("first", "last"), ("grad_sr", "grad_cl", "grad_sl", "code_norm")  # of these epochs
+NOT_LISTED = ("protocol", "deciding train rank-1", *DECIDING, *FOUND)  # in runs.csv
 LIKELY = "likely reading"
 # Keys in which runs may differ and still be of the default reading.
 NOT_CHOICES = frozenset(
@@ -60,27 +63,17 @@ def record(run: Run) -> dict:
     query = part["camids"] == part["camids"].min()
     sides = [(part[k][query], part[k][~query]) for k in ("codes", "pids", "camids", "orientations")]
     arrays = [array for pair in sides for array in pair]
-    grids = {
-        name: viewpoint_grid(*arrays, protocol).astype(float)
-        for name, protocol in PROTOCOLS.items()
-    }
+    grids = {name: viewpoint_grid(*arrays, protocol) for name, protocol in PROTOCOLS.items()}
     history = run.history.drop(columns="seconds")
-    first, last = (history.iloc[at].dropna().to_dict() for at in (0, -1))
     columns = [f"{codes}_{score}" for codes in ("test", "unit") for score in ("rank-1", "mAP")]
-    scored = history[["epoch", *columns]].dropna()
+    ends = {"first": history.iloc[0].dropna(), "last": history.iloc[-1].dropna()}
     return {
         "config_digest": run.config.digest(),
         "config": run.config.model_dump(mode="json"),
         "metrics": run.metrics,
-        **{
-            name: {column: [_short(x) for x in values] for column, values in grid.items()}
-            for name, grid in grids.items()
-        },
-        "scores by epoch": {name: [_short(x) for x in scored[name]] for name in scored},
-        "history": {
-            "first": {name: _short(x) for name, x in first.items()},
-            "last": {name: _short(x) for name, x in last.items()},
-        },
+        **{name: _short(grid) for name, grid in grids.items()},
+        "scores by epoch": _short(history[["epoch", *columns]].dropna()),
+        "history": {when: _short(values) for when, values in ends.items()},
         "manifest": run.manifest,
     }
 
@@ -142,9 +135,9 @@ def read_records(folder: str | Path) -> pd.DataFrame:
         over the last scored epochs: "last epochs rank-1", "unit last epochs rank-1", ....
         `DECIDING` and "deciding train rank-1" repeat those of the reading's own codes.
         near_0, ..., near_180: the mean distance between codes of one person whose views lie so
-        many degrees apart, over that between persons; gap: near_180 - near_0; fall: rank-1 at 0
-        less that at 180 degrees; viewpoint: the columns of `metrics.viewpoint_grid` that these
-        come from. Norms of gradients and codes in the first and last epoch ("first grad_sl", ...).
+        many degrees apart, over that between persons; found_0, ..., found_all: rank-1 where the
+        gallery is one view of each person; gap: near_180 - near_0; fall: found_0 - found_180.
+        Norms of gradients and codes in the first and last epoch ("first grad_sl", ...).
         Of runs that differ in the name of their row alone, the first is kept.
     Raises:
         ValueError: there is no record, or there are records that must not be averaged: of several
@@ -186,6 +179,7 @@ def _line(path: Path) -> dict:
     network = [config["backbone"], start_words(config), reading or f"{config['epochs']} epochs"]
     if config.get("train_persons"):
         network.append(f"{config['train_persons']} training persons")
+    ends = {f"{when} {k}": content["history"][when].get(k) for when in ENDS for k in KEPT}
     return {
         "record": path.stem,
         "network": ", ".join(network),
@@ -197,13 +191,8 @@ def _line(path: Path) -> dict:
         **{key: manifest[key] for key in ("seconds", "device", "threads")},
         **{name: 100 * value for name, value in scores.items()},
         **_by_angle(grid),
-        "viewpoint": grid,
         "protocol": metrics["protocol"],
-        **{
-            f"{when} {name}": content["history"][when].get(name)
-            for when in ("first", "last")
-            for name in KEPT
-        },
+        **ends,
     }
 
 
@@ -224,17 +213,23 @@ def _scores(metrics: dict) -> dict[str, float]:
 
 
 def _by_angle(grid: dict) -> dict[str, float]:
-    """Relative distances within a person by angle, their gap, and the fall of rank-1."""
+    """Relative distances within a person and rank-1 by angle, the gap and the fall."""
     frame = pd.DataFrame(grid).astype(float)
     means = frame.groupby(view_angle(frame.query_orientation, frame.gallery_orientation)).mean()
-    near = means.same_distance / frame.other_distance.mean()
-    line = {f"near_{int(degrees)}": value for degrees, value in near.items()}
-    return line | {"gap": near[180] - near[0], "fall": 100 * (means.rank1[0] - means.rank1[180])}
+    near, found = means.same_distance / frame.other_distance.mean(), 100 * means.rank1
+    line = {f"near_{degrees}": near[degrees] for degrees in ANGLES}
+    line |= {f"found_{degrees}": found[degrees] for degrees in ANGLES}
+    line["found_all"] = 100 * frame.rank1.mean()
+    fall = 100 * (means.rank1[0] - means.rank1[180])
+    return line | {"gap": near[180] - near[0], "fall": fall}
 
 
-def _short(value: float) -> float | None:
-    """Six digits are more than a score has; None where there is no number."""
-    return float(f"{value:.6g}") if np.isfinite(value) else None
+def _short(values: pd.DataFrame | pd.Series) -> dict:
+    """As a dict of six digits, more than a score has; None where there is no number."""
+    if isinstance(values, pd.DataFrame):
+        return {name: list(_short(column).values()) for name, column in values.items()}
+    numbers = values.astype(float).items()
+    return {name: float(f"{x:.6g}") if np.isfinite(x) else None for name, x in numbers}
 
 
 @functools.cache
@@ -278,11 +273,15 @@ def splits_words(which: str) -> str:
 
 
 def brief(frame: pd.DataFrame) -> dict[str, str]:
-    """Each network's short name: its backbone where no other network has the same."""
-    networks = frame.drop_duplicates("network").set_index("network").backbone
-    return {
-        n: n if (networks == backbone).sum() > 1 else backbone for n, backbone in networks.items()
-    }
+    """Each network's shortest name that no other network of the frame has."""
+    networks = frame.drop_duplicates("network").set_index("network")
+    persons = networks.index.str.extract(r"(, \d+ training persons)$")[0].fillna("")
+    start = networks.index.str.split(", ").str[1]
+    kind = networks.reading.where(networks.reading != "", start)
+    short = networks.backbone + persons.to_numpy()
+    long = networks.backbone + ", " + kind + persons.to_numpy()
+    names = short.mask(short.duplicated(keep=False), long)
+    return names.mask(names.duplicated(keep=False), names.index.to_series()).to_dict()
 
 
 def is_oriented(run: Run) -> bool:
@@ -335,7 +334,7 @@ def agreement_by_angle(run: Run, draws: int = 2000, seed: int = 0) -> pd.DataFra
     total = sum(dist[~same].sum() for _, dist, same, _ in shares)
     unit = total / sum((~same).sum() for _, _, same, _ in shares)
     drawn = np.random.default_rng(seed).integers(len(pids), size=(draws, len(pids)))
-    for degrees in NEAR.values():
+    for degrees in ANGLES:
         sums, counts = np.zeros(len(pids)), np.zeros(len(pids))
         for owner, dist, same, angle in shares:
             chosen = same & (angle == degrees)

@@ -5,10 +5,11 @@ persons at hand, and the variance of a mean is s^2 / n. "New persons": splits sh
 variance is s^2 (1 / n + test / train) (Nadeau and Bengio 2003); with as many test as training
 persons that is an interval for one further split, which more splits do not shrink to zero.
 
-Seeds of one split are averaged before splits are averaged or paired.
+Seeds of one split are averaged before splits are averaged or paired. `frame` is what `read_records`
+returns, and `columns` are scores in it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,16 +17,7 @@ from scipy import stats
 from scipy.optimize import brentq
 
 from reid_lib.config import PAPER_TABLE
-from reid_lib.study.records import (
-    DECIDING,
-    LAST,
-    LIKELY,
-    NEAR,
-    QUANTISED,
-    SETTINGS,
-    listed,
-    splits_words,
-)
+from reid_lib.study.records import DECIDING, LAST, LIKELY, NEAR, QUANTISED, listed, splits_words
 
 # What beats what, says the paper.
 CONTRASTS = (("set2", "set1"), ("set3", "set2"), ("set3", "set1"), ("set3", "htri"))
@@ -33,7 +25,12 @@ ESTIMANDS = {"these persons": "these_", "new persons": ""}  # prefix of low, hig
 LEVEL = 0.05
 FITTED = 90.0  # percent of rank-1 on the own training persons, below which a run has not fitted
 PRIMARY_SCORES = {f"unit {LAST} rank-1": "rank-1", f"unit {LAST} mAP": "mAP"}
-PRIMARY_SPLITS = {"all splits": range(10), "splits 2 to 9": range(2, 10)}
+PLANNED = 10  # splits; no verdict on the runs of the plan before all of them
+PRIMARY_SPLITS = {"all splits": range(PLANNED), "splits 2 to 9": range(2, PLANNED)}
+PREDICTED = 57  # training persons of the planned prediction
+PREDICTED_SPLITS = range(5)
+
+Pairs = Iterable[tuple[dict, pd.DataFrame, pd.DataFrame]]  # labels, better, worse
 
 
 def t_interval(values: pd.DataFrame, test_over_train: float = 0.0) -> pd.DataFrame:
@@ -59,11 +56,6 @@ def t_interval(values: pd.DataFrame, test_over_train: float = 0.0) -> pd.DataFra
     return pd.DataFrame({"mean": mean, "low": mean - half, "high": mean + half, "p": p})
 
 
-def per_split(part: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """One row per split, the mean over its seeds."""
-    return part.groupby("split")[list(columns)].mean()
-
-
 def _both(values: pd.DataFrame, persons: str) -> pd.DataFrame:
     """`t_interval` for new persons, beside it these_low, these_high, these_p."""
     train, test = map(int, persons.split("/"))
@@ -71,43 +63,75 @@ def _both(values: pd.DataFrame, persons: str) -> pd.DataFrame:
     return t_interval(values, test / train).join(these)
 
 
+def per_split(part: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """One row per split, the mean over its seeds."""
+    return part.groupby("split")[list(columns)].mean()
+
+
 def means(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Means over splits with their 95 % intervals for both estimands.
 
-    Args:
-        frame: as `read_records` returns it, one recipe per network and setting.
-        columns: which scores.
     Returns:
         One row per network, setting and score: persons, splits (how many, and which), mean; low and
-        high for new persons, these_low and these_high for these (NaN for a single split).
+        high for new persons, these_low and these_high for these (NaN for a single split); values,
+        those of the splits.
     """
-    lines = []
-    keys = ["network", "setting", "persons"]
-    for values, part in frame.groupby(keys, sort=False):
-        table = _both(per_split(part, columns), values[-1]).rename_axis("score").reset_index()
-        which = dict(zip(keys, values, strict=True)) | {"splits": listed(part.split)}
-        lines.append(table.drop(columns=["p", "these_p"]).assign(**which))
+    lines, keys = [], ["network", "setting", "persons"]
+    for labels, part in frame.groupby(keys, sort=False):
+        values = per_split(part, columns)
+        table = _both(values, labels[-1]).rename_axis("score").reset_index()
+        table["values"] = list(values.T.to_numpy())
+        table["splits"] = listed(part.split)
+        lines.append(table.assign(**dict(zip(keys, labels, strict=True))))
     return pd.concat(lines, ignore_index=True)
 
 
-def difference(
-    better: pd.DataFrame, worse: pd.DataFrame, columns: Sequence[str]
-) -> pd.DataFrame | None:
-    """Paired differences over the splits that both have; None where they share no split.
+def differences(pairs: Pairs, columns: Sequence[str]) -> pd.DataFrame:
+    """Paired differences "better - worse" over the splits that both have.
 
     Args:
-        better, worse: rows of `read_records`, one per split and seed.
-        columns: which scores.
+        pairs: labels, and two parts of the frame of `read_records`; pairs that share no split are
+            left out.
     Returns:
-        One row per score: splits, difference; low, high and p for new persons; these_low,
-        these_high and these_p for these (NaN below two splits); agree: on how many splits the
-        difference is above zero.
+        One row per pair and score: the labels; score; splits (how many), which (`listed`), values
+        (each split's difference), their mean `difference` and standard deviation `sd`; low, high
+        and p for new persons; these_low, these_high and these_p for these (NaN below two splits);
+        agree: on how many splits the difference is above zero; unfitted (`not_fitted`).
     """
-    gains = (per_split(better, columns) - per_split(worse, columns)).dropna(how="all")
-    if gains.empty:
-        return None
-    table = _both(gains, better.persons.iloc[0]).rename(columns={"mean": "difference"})
-    return table.assign(splits=len(gains), agree=(gains > 0).sum())
+    lines = []
+    for labels, better, worse in pairs:
+        gains = _gains(better, worse, columns)
+        if gains.empty:
+            continue
+        used = [part[part.split.isin(gains.index)] for part in (better, worse)]
+        table = _both(gains, better.persons.iloc[0]).rename(columns={"mean": "difference"})
+        table = table.assign(splits=len(gains), agree=(gains > 0).sum(), sd=gains.std())
+        table["values"] = list(gains.T.to_numpy())
+        labels = {"which": listed(gains.index), "unfitted": not_fitted(*used), **labels}
+        lines.append(table.rename_axis("score").reset_index().assign(**labels))
+    empty = pd.DataFrame(columns=["network", "setting", "contrast", "claim", "score", "splits"])
+    return pd.concat(lines, ignore_index=True) if lines else empty
+
+
+def _gains(better: pd.DataFrame, worse: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    return (per_split(better, columns) - per_split(worse, columns)).dropna(how="all")
+
+
+def gain(better: pd.DataFrame, worse: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Rows of `better`, one per split, whose scores are those gained over `worse`.
+
+    So that `differences` gives differences of differences.
+    """
+    gains = _gains(better, worse, columns)
+    rows = better.drop_duplicates("split").set_index("split").loc[gains.index]
+    return rows.assign(**gains).reset_index()
+
+
+def pairs_of(part: pd.DataFrame, contrasts=CONTRASTS, **labels) -> Pairs:
+    """Pairs of settings for `differences`; the label `contrast` is such as "set2 over set1"."""
+    for better, worse in contrasts:
+        two = (part[part.setting == name] for name in (better, worse))
+        yield {"contrast": f"{better} over {worse}", **labels}, *two
 
 
 # --- verdicts -------------------------------------------------------------------------------------
@@ -120,10 +144,19 @@ def verdict(low: pd.Series, high: pd.Series) -> str:
     return "does not hold" if (high < 0).all() else "inconclusive"
 
 
+def judged(part: pd.DataFrame) -> dict[str, str]:
+    """Estimand to verdict on the rows of one contrast of `contrasts`."""
+    said = {}
+    for estimand, prefix in ESTIMANDS.items():
+        ends = part[[f"{prefix}low", f"{prefix}high"]].mul(part.better, axis=0)
+        said[estimand] = verdict(ends.min(axis=1, skipna=False), ends.max(axis=1, skipna=False))
+    return said
+
+
 def not_fitted(*parts: pd.DataFrame) -> str:
     """Names the runs whose rank-1 on their own training persons is below `FITTED`; "" for none."""
-    runs = pd.concat(parts).drop_duplicates("record")
-    runs = runs[runs["deciding train rank-1"] < FITTED]
+    low = [part[part["deciding train rank-1"] < FITTED] for part in parts]
+    runs = pd.concat(low).drop_duplicates("record")
     return "; ".join(
         f"{backbone} {setting}, {splits_words(listed(part.split))}"
         for (backbone, setting), part in runs.groupby(["backbone", "setting"], sort=False)
@@ -136,53 +169,44 @@ def contrasts(frame: pd.DataFrame) -> pd.DataFrame:
     Claim 1 and 4 compare settings on ResNet-18 and on the other networks, claim 2 the two ResNets
     under one recipe. Claim 3 is about viewpoint: the gap of the relative distance between opposite
     and equal views, and the fall of rank-1, must be smaller. That a person's codes are nearer at
-    every angle, equal views included, is "compactness".
+    every angle, equal views included, is "compactness". Changed readings are left out, and numbers
+    of training persons other than half.
 
-    Args:
-        frame: as `read_records` returns it; changed readings are left out.
     Returns:
-        One row per claim, network, contrast and score: the columns of `difference`, which (which
-        splits), better (1 where a larger value is better, else -1), and unfitted (`not_fitted`).
+        One row per claim, network, contrast and score: the columns of `differences`; better (1
+        where a larger value is better, else -1); "these persons" and "new persons": the contrast's
+        verdicts, over its scores together, but apart for the gap and the fall; on runs of the plan
+        "not yet measured" until there are all its splits.
     """
-    frame, lines = frame[frame.changed == ""], []
-
-    def add(claim, network, contrast, better, worse, columns, sign=1):
-        table = difference(better, worse, columns)
-        if table is not None:
-            common = set(better.split) & set(worse.split)
-            used = [part[part.split.isin(common)] for part in (better, worse)]
-            what = {"claim": claim, "network": network, "contrast": contrast, "better": sign}
-            what |= {"which": listed(common), "unfitted": not_fitted(*used)}
-            lines.append(table.rename_axis("score").reset_index().assign(**what))
-
+    frame = frame[(frame.changed == "") & frame.train_persons.isna()]
+    scores, views = [], []
     for network, part in frame.groupby("network", sort=False):
-        rows = {name: part[part.setting == name] for name in SETTINGS}
         claim = "1" if part.backbone.iloc[0] == "resnet18" else "4"
-        for better, worse in CONTRASTS:
-            add(claim, network, f"{better} over {worse}", rows[better], rows[worse], DECIDING)
-        for other in ("set1", "htri"):
-            named = f"set2 against {other}"
-            for measure in ("gap", "fall"):
-                add("3", network, named, rows["set2"], rows[other], [measure], -1)
-            add("compactness", network, named, rows["set2"], rows[other], NEAR, -1)
+        scores += pairs_of(part, network=network, better=1, claim=claim)
+        for against in ("set1", "htri"):
+            labels = {"network": network, "better": -1, "contrast": f"set2 against {against}"}
+            views += pairs_of(part, [("set2", against)], **labels)
     recipe = frame.network.str.partition(", ")[2]
     for (words, setting), part in frame.groupby([recipe, "setting"], sort=False):
-        small, large = (part[part.backbone == name] for name in ("resnet18", "resnet50"))
-        named = f"resnet18 over resnet50, {setting}"
-        add("2", f"resnet18, resnet50, {words}", named, small, large, DECIDING)
-    if not lines:
-        return pd.DataFrame(columns=["claim", "network", "contrast", "score", "splits"])
-    return pd.concat(lines, ignore_index=True).sort_values("claim", kind="stable")
+        labels = {"claim": "2", "network": f"resnet18, resnet50, {words}", "better": 1}
+        labels["contrast"] = f"resnet18 over resnet50, {setting}"
+        scores.append((labels, *(part[part.backbone == b] for b in ("resnet18", "resnet50"))))
+    tables = [differences(scores, DECIDING)]
+    for claim, columns in (("3", ["gap"]), ("3", ["fall"]), ("compactness", NEAR)):
+        tables.append(differences(views, columns).assign(claim=claim))
+    table = pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+    waiting = set(planned(frame).network)
+    for _, part in table.groupby(["claim", "network", "contrast", table.score == "fall"]):
+        said = judged(part)
+        if part.network.iloc[0] in waiting and part.splits.iloc[0] < PLANNED:
+            said = dict.fromkeys(said, waiting_words(part.splits.iloc[0], PLANNED))
+        table.loc[part.index, list(said)] = list(said.values())
+    return table.sort_values("claim", kind="stable", ignore_index=True)
 
 
-def judged(part: pd.DataFrame) -> dict[str, str]:
-    """Estimand to verdict on the rows of one contrast of `contrasts`."""
-    said = {}
-    for estimand, prefix in ESTIMANDS.items():
-        ends = (part[f"{prefix}{end}"] * part.better for end in ("low", "high"))
-        ends = pd.concat(ends, axis=1)
-        said[estimand] = verdict(ends.min(axis=1, skipna=False), ends.max(axis=1, skipna=False))
-    return said
+def waiting_words(splits: float, wanted: int) -> str:
+    """In place of a verdict, where splits are missing."""
+    return f"not yet measured ({splits:.0f} of {wanted} splits)"
 
 
 def holm(p: Sequence[float]) -> np.ndarray:
@@ -218,45 +242,33 @@ def primary_family(frame: pd.DataFrame) -> pd.DataFrame:
     ResNet-18 from the quantised weights, likely reading, seed 0, unit codes, means over the last
     epochs: `CONTRASTS` in rank-1 and mAP. Everything else in this module is exploratory.
 
-    Args:
-        frame: as `read_records` returns it.
     Returns:
         For all splits and for splits 2 to 9 alone (`over`), eight rows, by contrast and score: the
-        columns of `difference` (NaN where a contrast has no run), unfitted, and for each estimand
-        "holm" and "these_holm" (corrected p) and its verdict: `holds` if both scores rise and both
-        corrected p-values are below 0.05, `does not hold` if both fall likewise, else
-        `inconclusive`; `not yet measured` until the contrast has all planned splits. Empty where
-        there is no such run.
+        columns of `differences` (NaN where a contrast has no run), and for each estimand "holm" and
+        "these_holm" (corrected p) and its verdict: `holds` if both scores rise and both corrected
+        p-values are below 0.05, `does not hold` if both fall likewise, else `inconclusive`; `not
+        yet measured` until the contrast has all planned splits. Empty where there is no such run.
     """
     runs, families = planned(frame), []
     if runs.empty:
         return pd.DataFrame()
+    names = [f"{better} over {worse}" for better, worse in CONTRASTS]
+    tests = pd.MultiIndex.from_product([names, PRIMARY_SCORES], names=["contrast", "score"])
     for over, splits in PRIMARY_SPLITS.items():
-        part, tests = runs[runs.split.isin(splits)], []
-        for better, worse in CONTRASTS:
-            pair = [part[part.setting == name] for name in (better, worse)]
-            table = difference(*pair, PRIMARY_SCORES)
-            if table is None:
-                table = pd.DataFrame(index=list(PRIMARY_SCORES)).assign(splits=0)
-            else:
-                common = set(pair[0].split) & set(pair[1].split)
-                table["unfitted"] = not_fitted(*(p[p.split.isin(common)] for p in pair))
-            table = table.rename(index=PRIMARY_SCORES).rename_axis("score").reset_index()
-            tests.append(table.assign(over=over, contrast=f"{better} over {worse}"))
-        family = pd.concat(tests, ignore_index=True)
-        if not family.splits.any():
+        table = differences(pairs_of(runs[runs.split.isin(splits)], over=over), PRIMARY_SCORES)
+        if table.empty:
             continue
+        family = table.set_index(["contrast", "score"]).reindex(tests).reset_index()
+        family = family.fillna({"splits": 0, "unfitted": "", "over": over})
         for estimand, prefix in ESTIMANDS.items():
             family[f"{prefix}holm"] = holm(family[f"{prefix}p"])
             sign = np.sign(family.difference).where(family[f"{prefix}holm"] < LEVEL, 0)
-            two = sign.groupby(family.contrast).agg(["min", "max"])
-            said = np.select([two["min"] > 0, two["max"] < 0], ["holds", "does not hold"], "")
-            said = pd.Series(said, two.index).replace("", "inconclusive")
-            measured = family.groupby("contrast").splits.min()
-            few = measured.map(f"not yet measured ({{:.0f}} of {len(splits)} splits)".format)
-            said = said.where(measured >= len(splits), few)  # no verdict before all planned splits
-            family[estimand] = family.contrast.map(said)
-        families.append(family)
+            least, most = (sign.groupby(family.contrast).transform(end) for end in ("min", "max"))
+            said = np.select([least > 0, most < 0], ["holds", "does not hold"], "inconclusive")
+            few = family.splits < len(splits)  # no verdict before all planned splits
+            words = [waiting_words(n, len(splits)) for n in family.splits]
+            family[estimand] = np.where(few, words, said)
+        families.append(family.replace({"score": PRIMARY_SCORES}))
     return pd.concat(families, ignore_index=True) if families else pd.DataFrame()
 
 
@@ -264,17 +276,14 @@ def primary_family(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def seed_noise(frame: pd.DataFrame, columns: Sequence[str] = tuple(DECIDING)) -> pd.DataFrame:
-    """Variance between seeds within a split and between splits (exploratory).
+    """Standard deviations between seeds within a split and between splits (exploratory).
 
     One-way random effects: the mean square within splits, and (mean square between splits - that
     within) / n0, no less than zero, where n0 is the mean number of seeds corrected for imbalance.
 
-    Args:
-        frame: as `read_records` returns it; changed readings are left out.
-        columns: which scores.
     Returns:
         One row per network, setting and score that has several seeds on some of several splits:
-        runs, splits, within, between (variances, in squared points).
+        runs, splits, within, between (the roots of these variances). Changed readings are left out.
     """
     lines = []
     plain = frame[frame.changed == ""]
@@ -289,8 +298,8 @@ def seed_noise(frame: pd.DataFrame, columns: Sequence[str] = tuple(DECIDING)) ->
             within = ((part[name] - own) ** 2).sum() / (runs - splits)
             square = ((own - part[name].mean()) ** 2).sum() / (splits - 1)
             line = {"network": network, "setting": setting, "score": name, "runs": runs}
-            line |= {"splits": splits, "within": within, "between": max(0, (square - within) / n0)}
-            lines.append(line)
+            between = max(0, (square - within) / n0)
+            lines.append(line | {"splits": splits, "within": within**0.5, "between": between**0.5})
     return pd.DataFrame(lines)
 
 
@@ -317,71 +326,56 @@ def detectable(sd: float, splits: int, power: float = 0.8) -> float:
         other = stats.nct.cdf(-bound, splits - 1, shift)  # NaN where too small to compute
         return stats.nct.sf(bound, splits - 1, shift) + np.nan_to_num(other) - power
 
-    above = bound
-    while missing(above) < 0:
-        above *= 1.5
-    return float(brentq(missing, 0, above) * sd / np.sqrt(splits))
+    return float(brentq(missing, 0, 3 * bound) * sd / np.sqrt(splits))
 
 
 def one_split_differences(frame: pd.DataFrame) -> pd.DataFrame:
     """How much a contrast varies from one split to another, beside the paper's gap (exploratory).
 
-    The paper reports one split, trained once: each split counts here with its first seed.
+    The paper reports one split, trained once: each split counts here with its first seed. Changed
+    readings are left out.
 
-    Args:
-        frame: as `read_records` returns it; changed readings are left out.
     Returns:
-        One row per network, contrast and score: `difference`'s columns, values (each split's
-        difference), sd (of one split's difference), paper (its gap; NaN on networks other than
-        ResNet-18) and detectable (`detectable` with these splits).
+        One row per network, contrast and score: the columns of `differences`, paper (its gap; NaN
+        on networks other than ResNet-18) and detectable (`detectable` with these splits).
     """
-    lines = []
     plain = frame[frame.changed == ""].sort_values("seed", kind="stable")
     first = plain.drop_duplicates(["network", "setting", "split"])
+    paper = pd.DataFrame(PAPER_TABLE).T.rename(index={"resnet18_htri": "htri"})
+    lines = []
     for network, part in first.groupby("network", sort=False):
-        paper = PAPER_TABLE | {"htri": PAPER_TABLE["resnet18_htri"]}
-        for better, worse in CONTRASTS:
-            a, b = (part[part.setting == name] for name in (better, worse))
-            table = difference(a, b, DECIDING)
-            if table is None:
-                continue
-            gains = (per_split(a, DECIDING) - per_split(b, DECIDING)).dropna()
-            for column, score in DECIDING.items():
-                gap = paper[better][score] - paper[worse][score]
-                sd = gains[column].std()
-                line = {"network": network, "contrast": f"{better} over {worse}", "score": score}
-                line |= table.loc[column].to_dict() | {"values": gains[column].to_numpy(), "sd": sd}
-                line["paper"] = gap if part.backbone.iloc[0] == "resnet18" else np.nan
-                line["detectable"] = detectable(sd, len(gains)) if len(gains) > 1 else np.nan
-                lines.append(line)
+        table = differences(pairs_of(part, network=network), DECIDING).replace({"score": DECIDING})
+        for line in table.to_dict("records"):
+            better, worse = line["contrast"].split(" over ")
+            ours = part.backbone.iloc[0] == "resnet18"
+            gap = paper[line["score"]][better] - paper[line["score"]][worse] if ours else np.nan
+            n = line["splits"]
+            least = detectable(line["sd"], n) if n > 1 else np.nan
+            lines.append(line | {"paper": gap, "detectable": least})
     return pd.DataFrame(lines)
 
 
 def prediction(frame: pd.DataFrame) -> pd.DataFrame:
     """The planned prediction: (set 3 - set 2 with 57 training persons) - (the same with half).
 
-    Args:
-        frame: as `read_records` returns it, with runs of both numbers of training persons.
     Returns:
-        One row per network and score: `t_interval` over splits 0 to 4 (these persons), splits,
-        and said: in our default reading `confirmed` if both scores fall and their intervals
-        exclude zero, `refuted` if either rises likewise, else `inconclusive`; in the likely
-        reading `refuted` if both fall, else `not refuted`.
+        One row per network and score, over splits 0 to 4: the columns of `differences`, and said
+        (these persons): in our default reading `confirmed` if both scores fall and their intervals
+        exclude zero, `refuted` if either rises likewise, else `inconclusive`; in the likely reading
+        `refuted` if both fall, else `not refuted`.
     """
-    tables, plain = [], frame[(frame.changed == "") & frame.split.isin(range(5))]
-    for network in plain.network[plain.train_persons == 57].unique():
-        gains = []
-        for name in (network, network.removesuffix(", 57 training persons")):
-            part = plain[plain.network == name]
-            three, two = (part[part.setting == setting] for setting in ("set3", "set2"))
-            gains.append(per_split(three, DECIDING) - per_split(two, DECIDING))
-        change = (gains[0] - gains[1]).dropna()
-        if change.empty:
-            continue
-        table = t_interval(change)
-        falls, rises = (table.high < 0).all(), (table.low > 0).any()
+    plain = frame[(frame.changed == "") & frame.split.isin(PREDICTED_SPLITS)]
+    pairs = []
+    for network in plain.network[plain.train_persons == PREDICTED].unique():
+        half = network.removesuffix(f", {PREDICTED} training persons")
+        parts = [plain[plain.network == name] for name in (network, half)]
+        two = [[p[p.setting == name] for name in ("set3", "set2")] for p in parts]
+        pairs.append(({"network": network}, *(gain(*one, DECIDING) for one in two)))
+    table = differences(pairs, DECIDING)
+    for network, part in table.groupby("network"):
+        falls, rises = (part.these_high < 0).all(), (part.these_low > 0).any()
         said = "confirmed" if falls else "refuted" if rises else "inconclusive"
         if LIKELY in network:
             said = "refuted" if falls else "not refuted"
-        tables.append(table.assign(network=network, splits=len(change), said=said))
-    return pd.concat(tables).rename_axis("score").reset_index() if tables else pd.DataFrame()
+        table.loc[part.index, "said"] = said
+    return table

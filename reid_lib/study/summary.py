@@ -1,26 +1,27 @@
 """What some records or runs say, put together: the study's files, the claims in words, the report
 of `make reproduce`, the README's generated parts."""
 
+import functools
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from reid_lib.config import PRESETS, Preset
 from reid_lib.engine.files import write_text
 from reid_lib.engine.runs import Run, read_runs, scores_frame
-from reid_lib.study.claims import claims_text, prediction_text, primary_text
+from reid_lib.study import tables
+from reid_lib.study.claims import claims_text
 from reid_lib.study.records import NOT_LISTED, read_records
-from reid_lib.study.tables import (
-    caption,
-    one_split_text,
-    seeds_text,
-    table1,
-    table_text,
-    verdicts_text,
-    viewpoint_text,
-)
 
+TEXTS = {  # a file's name -> its text
+    "table": tables.table_text,
+    "verdicts": tables.verdicts_text,
+    "viewpoint": tables.viewpoint_text,
+    "primary": tables.primary_text,
+    **{name: functools.partial(tables.simple_text, name) for name in tables.SIMPLE},
+}
 SEEDS_APART = 3  # a tolerance is so many standard deviations over seeds,
 LEAST_TOLERANCE = 5.0  # but no less than these points: one query of 192 is half a point
 
@@ -35,38 +36,31 @@ def report(frame: pd.DataFrame) -> tuple[dict[str, str], dict]:
         frame: as `read_records` returns it.
     Returns:
         Texts by file name, and figures with their alt texts by name. Always runs.csv. Where
-        recipes were scored on held-out training persons only recipes.md beside it. Of unchanged
-        readings on test persons: table.md, verdicts.md, viewpoint.md, splits, verdicts,
-        agreement-<network> and viewpoint-<network>. Where open choices were varied: choices.md,
-        scoring.md, choices-<network>, orders-<network>; where the scatter loss was, scatter.md and
-        scatter; where neither was, one-split.md, one-split, primary.md and prediction.md (of
-        the planned tests) and seeds.md (of several seeds).
+        recipes were scored on held-out training persons, recipes.md. Where open choices were
+        varied, choices.md, scoring.md and orders-<network>; where the scatter loss was, scatter.md
+        and scatter. Where neither was: `TEXTS`, without those that nothing was measured for, and
+        splits, one-split and agreement-<network>.
     """
     from reid_lib.study import charts, choices  # reid summary needs neither
 
-    listed = frame.drop(columns=list(NOT_LISTED))
-    texts, pictures = {"runs.csv": listed.round(6).to_csv(index=False)}, {}
-    if frame.validation.any():
-        return texts | {"recipes.md": choices.recipes_text(frame)}, {}
-    plain = frame[frame.changed == ""]
+    table = frame.drop(columns=list(NOT_LISTED)).round(6)
+    texts, pictures = {"runs.csv": table.to_csv(index=False)}, {}
     of_scatter = frame.changed.str.contains("gamma=|scatter=")
     varied = frame[~of_scatter]
-    if (varied.changed != "").any():
-        texts |= {"choices.md": choices.choices_text(varied)}
-        texts |= {"scoring.md": choices.scoring_text(plain)}
-        pictures |= charts.choice_pictures(varied)
-    if of_scatter.any():
-        texts["scatter.md"] = choices.scatter_text(frame)
-        pictures |= charts.scatter_picture(frame)
-    if len(plain):
-        texts |= {"table.md": table_text(plain), "verdicts.md": verdicts_text(plain)}
-        texts["viewpoint.md"] = viewpoint_text(plain)
-        pictures |= charts.split_picture(plain) | charts.verdict_picture(plain)
-        pictures |= charts.agreement_pictures(plain) | charts.viewpoint_pictures(plain)
-    if len(plain) == len(frame):
-        texts |= {"one-split.md": one_split_text(plain), "primary.md": primary_text(plain)}
-        texts |= {"seeds.md": seeds_text(plain), "prediction.md": prediction_text(plain)}
-        pictures |= charts.one_split_picture(plain)
+    if frame.validation.any():
+        texts["recipes.md"] = choices.recipes_text(frame)
+    elif (frame.changed == "").all():
+        texts |= {f"{name}.md": text(frame) for name, text in TEXTS.items()}
+        for draw in (charts.split_picture, charts.one_split_picture, charts.agreement_pictures):
+            pictures |= draw(frame)
+    else:
+        if (varied.changed != "").any():
+            texts["choices.md"] = choices.choices_text(varied)
+            texts["scoring.md"] = choices.scoring_text(frame[frame.changed == ""])
+            pictures |= charts.order_pictures(varied)
+        if of_scatter.any():
+            texts["scatter.md"] = choices.scatter_text(frame)
+            pictures |= charts.scatter_picture(frame)
     return {name: text for name, text in texts.items() if text}, pictures
 
 
@@ -139,14 +133,10 @@ def expected_scores(runs_by_seed: list[list[Run]]) -> dict:
     ]
     mean = sum(frames) / len(frames)
     spread = pd.concat(frames).groupby(level=0, sort=False).std().fillna(0)
-    tolerance = (SEEDS_APART * spread).clip(lower=LEAST_TOLERANCE)
-    return {
-        row: {
-            s: [round(float(mean.loc[row, s]), 1), round(float(tolerance.loc[row, s]), 1)]
-            for s in mean
-        }
-        for row in mean.index
-    }
+    tolerance = (SEEDS_APART * spread).clip(lower=LEAST_TOLERANCE).loc[mean.index]
+    both = np.stack([mean.round(1), tolerance.round(1)], axis=-1).tolist()
+    by_row = [dict(zip(mean, scores, strict=True)) for scores in both]
+    return dict(zip(mean.index, by_row, strict=True))
 
 
 def summary(preset: Preset, root: str | Path = ".") -> str:
@@ -156,7 +146,7 @@ def summary(preset: Preset, root: str | Path = ".") -> str:
     runs = read_runs(root / "results", preset)
     lines = [
         preset.title,
-        caption(runs),
+        tables.caption(runs),
         "",
         "Where to look",
         f"  {figures / 'table1.md'}: Table 1 (also .html, .tex, .csv)",
@@ -167,27 +157,25 @@ def summary(preset: Preset, root: str | Path = ".") -> str:
         "",
         "How long it took",
     ]
-    seconds = {
-        path.stem: pd.read_csv(path, sep="\t")["s"].iloc[-1]
-        for path in sorted((results / "seconds").glob("*.tsv"))
-    }
-    lines += [f"  {stage:<32}{value:8.1f} s" for stage, value in seconds.items()]
+    for path in sorted((results / "seconds").glob("*.tsv")):
+        seconds = pd.read_csv(path, sep="\t")["s"].iloc[-1]
+        lines.append(f"  {path.stem:<32}{seconds:8.1f} s")
 
     file = PRESETS / "expected" / f"{preset.name}.json"
     expected = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    table = table1(runs)["measured"]
-    wide = max(16, *(len(row) + 1 for row in table.index))
+    measured = tables.table1(runs)["measured"]
+    scores = {(row, s): measured[s][row] for row in measured.index for s in ("rank-1", "mAP")}
+    wide = max(16, *(len(row) + 1 for row in measured.index))
     lines += ["", f"{'Score':<{wide + 10}}measured   expected"]
     outside = 0
-    for row, values in table.iterrows():
-        for name in ("rank-1", "mAP"):
-            line = f"  {row:<{wide}}{name:<8}{values[name]:8.1f}"
-            if row in expected:
-                mean, tolerance = expected[row][name]
-                inside = abs(values[name] - mean) <= tolerance
-                outside += not inside
-                line += f"   {mean:5.1f} ± {tolerance:.1f}" + ("" if inside else "   OUTSIDE")
-            lines.append(line)
+    for (row, name), value in scores.items():
+        line = f"  {row:<{wide}}{name:<8}{value:8.1f}"
+        if row in expected:
+            mean, tolerance = expected[row][name]
+            inside = abs(value - mean) <= tolerance
+            outside += not inside
+            line += f"   {mean:5.1f} ± {tolerance:.1f}" + ("" if inside else "   OUTSIDE")
+        lines.append(line)
     if expected:
-        lines.append(f"{outside} of {2 * len(table)} scores lie outside their tolerance.")
+        lines.append(f"{outside} of {len(scores)} scores lie outside their tolerance.")
     return "\n".join(lines)

@@ -2,53 +2,107 @@
 
 import html
 import re
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from reid_lib.config import PAPER_PERSONS, PAPER_TABLE
 from reid_lib.engine.runs import Run, chance, scores_frame, table_direction
 from reid_lib.engine.sides import direction_words
 from reid_lib.study.records import (
     DECIDING,
-    DIRECTION,
+    FOUND,
     LAST,
     NEAR,
     QUANTISED_WORDS,
     SCORES,
     brief,
-    listed,
-    splits_words,
     start_words,
     view_angle,
 )
 from reid_lib.study.statistics import (
     ESTIMANDS,
     contrasts,
-    judged,
     means,
     one_split_differences,
+    prediction,
+    primary_family,
     seed_noise,
 )
 
-EXPLORATORY = "Exploratory: intervals are not corrected for multiple comparisons."
-QUANTISED_NOTE = (
-    "Product-quantised ImageNet weights are those of Martinez et al. 2021 (stated top-1 66.7 % for "
-    "ResNet-18, 72.2 % for ResNet-50), under their non-commercial licence, repository "
-    "uber-research/permute-quantize-finetune; they are not torchvision's."
-)
+NOTES = yaml.safe_load(Path(__file__).with_name("notes.yaml").read_text("utf-8"))
+
+
+# --- cells and notes ------------------------------------------------------------------------------
+
+
+def markdown(cells: pd.DataFrame, **forms: str) -> str:
+    """A Markdown table, the index as its first column.
+
+    Args:
+        cells: the table; what is missing stays empty.
+        forms: column -> format of its numbers, such as "{:.1f}".
+    """
+    cells = cells.astype(object)
+    for name, form in forms.items():
+        cells[name] = cells[name].map(form.format, na_action="ignore")
+    head = [cells.index.name or "row", *cells.columns]
+    lines = [" | ".join(head), " | ".join(["---"] * len(head))]
+    lines += [" | ".join(map(str, line)) for line in cells.fillna("").itertuples()]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def wide(table: pd.DataFrame, index: list[str], column: str, cell: Callable) -> pd.DataFrame:
+    """`cell` of each row as text: one row per value of `index`, one column per one of `column`."""
+    table = table.assign(cell=[cell(row) for _, row in table.iterrows()])
+    cells = table.pivot_table(
+        index=index, columns=column, values="cell", aggfunc="first", sort=False
+    )
+    cells = cells[table[column].unique()].rename_axis(columns=None).fillna("")
+    return cells.reset_index().set_index(index[0])
+
+
+def change(row: pd.Series, digits: int = 1, both: bool = True) -> str:
+    """A difference, its intervals (these persons, new persons), and on how many splits it is > 0.
+
+    Args:
+        row: one row of `statistics.differences`.
+        digits: after the decimal point.
+        both: whether to show the interval for these persons too, before that for new ones.
+    """
+    text = f"{row.difference:+.{digits}f}"
+    for prefix in list(ESTIMANDS.values())[0 if both else 1 :]:
+        low, high = row[f"{prefix}low"], row[f"{prefix}high"]
+        text += "" if np.isnan(low) else f" [{low:+.{digits}f}, {high:+.{digits}f}]"
+    return f"{text}, {int(row.agree)} of {int(row.splits)}"
 
 
 def estimands_note(frame: pd.DataFrame) -> str:
     """What the two intervals of a table are for."""
-    total = sum(map(int, frame.persons.iloc[0].split("/")))
-    return (
-        f"Two 95 % intervals: the first is for these {total} persons (splits are independent draws "
-        "of them: s^2 / n), the second for new persons (Nadeau and Bengio's s^2 (1 / n + test / "
-        "train), since splits share persons); n - 1 degrees of freedom. With as many test as "
-        "training persons the second is an interval for one further split and does not shrink to "
-        "zero with more splits."
-    )
+    return NOTES["estimands"].format(sum(map(int, frame.persons.iloc[0].split("/"))))
+
+
+def notices(frame: pd.DataFrame) -> str:
+    """What a reader of averaged records must know: several seeds, and which weights."""
+    text = ""
+    if frame.groupby(["network", "setting", "changed", "split"]).seed.nunique().max() > 1:
+        text += " Seeds of one split are averaged first."
+    if frame.network.str.contains(QUANTISED_WORDS).any():
+        text += f" {NOTES['quantised']}"
+    return text
+
+
+def protocol_notice(frame: pd.DataFrame) -> str:
+    """Names what differs between the protocols of records that are averaged; "" for nothing."""
+    differ = set()
+    for kind in frame.groupby(["network", "setting", "changed"]).protocol.unique():
+        lines = [set(protocol.split("\n")) for protocol in kind]
+        differ |= set.union(*lines) - set.intersection(*lines)
+    named = " | ".join(sorted(differ))
+    return f" Notice: averaged records state different protocols: {named}." if differ else ""
 
 
 # --- Table 1 --------------------------------------------------------------------------------------
@@ -102,7 +156,7 @@ def caption(runs: list[Run], direction: str = "") -> str:
         f"{direction_words(scored, direction)}; in percent (a random order of the gallery has "
         f"rank-1 {100 * chance(runs):.1f})."
     )
-    return f"{text} {QUANTISED_NOTE}" if QUANTISED_WORDS in text else text
+    return f"{text} {NOTES['quantised']}" if QUANTISED_WORDS in text else text
 
 
 def table_texts(table: pd.DataFrame, note: str) -> dict[str, str]:
@@ -150,30 +204,7 @@ def _cells(table: pd.DataFrame, bold: str) -> pd.DataFrame:
     return pd.DataFrame(cells, index=table.index)
 
 
-def markdown(cells: pd.DataFrame) -> str:
-    """A Markdown table, the index as its first column."""
-    head = [cells.index.name or "row", *cells.columns]
-    lines = [" | ".join(head), " | ".join(["---"] * len(head))]
-    lines += [" | ".join([str(row), *map(str, line)]) for row, *line in cells.itertuples()]
-    return "\n".join(f"| {line} |" for line in lines)
-
-
 # --- many runs ------------------------------------------------------------------------------------
-
-
-def change(row: pd.Series, digits: int = 1, both: bool = True) -> str:
-    """A difference, its intervals (these persons, new persons), and on how many splits it is > 0.
-
-    Args:
-        row: one row of `statistics.difference`.
-        digits: after the decimal point.
-        both: whether to show the interval for these persons too, before that for new ones.
-    """
-    text = f"{row.difference:+.{digits}f}"
-    for prefix in list(ESTIMANDS.values())[0 if both else 1 :]:
-        low, high = row[f"{prefix}low"], row[f"{prefix}high"]
-        text += "" if np.isnan(low) else f" [{low:+.{digits}f}, {high:+.{digits}f}]"
-    return f"{text}, {int(row.agree)} of {int(row.splits)}"
 
 
 def table_text(frame: pd.DataFrame) -> str:
@@ -184,160 +215,134 @@ def table_text(frame: pd.DataFrame) -> str:
     for (network, persons), part in frame.groupby(["network", "persons"], sort=False):
         train, test = persons.split("/")
         chance = 100 / int(test)  # every person has as many images in the gallery
-        head = (
-            f"{network}; {train} persons to train, {test} to test (by chance: rank-1 {chance:.1f})"
-        )
+        head = f"{network}; {train} persons to train, {test} to test"
+        head += f" (by chance: rank-1 {chance:.1f})"
         kinds = {"": raw}
         if unit[0] in part and part[unit[0]].notna().all():
             kinds = {"; codes as they are": raw, "; codes divided by their L2 norm": unit}
         for kind, columns in kinds.items():
-            wide = _scores(means(part, columns)).reset_index("splits")
-            wide.columns = wide.columns.str.removeprefix("unit ")
-            title = f"{head}{kind}"
-            if wide.splits.nunique() == 1:
-                title += f"; {splits_words(wide.pop('splits').iloc[0])}"
-            texts.append(f"{title}:\n\n{markdown(wide)}")
-    precision = frame.groupby("backbone", sort=False).precision.agg(
-        lambda p: " or ".join(sorted(set(p)))
-    )
-    note = (
-        f'In percent; camera {DIRECTION.replace("->", " to ")}, "both": both directions; '
-        f"train rank-1: of the training persons. Means over the splits (how many, and which). "
-        f'"{LAST}": the mean over the last ten scored epochs, which one step does not decide; all '
-        f"other columns: the last epoch alone. {estimands_note(frame)} Intervals are cut off at 0 "
-        "and 100. Computed in "
-        f"{', '.join(f'{kind} ({name})' for name, kind in precision.items())} on "
-        f"{' and '.join(sorted(set(frame.device)))}."
-    )
-    return "\n\n".join([*texts, f"{note}{notices(frame)}{protocol_notice(frame)}\n"])
+            table = means(part, columns)
+            table["score"] = table.score.str.removeprefix("unit ")
+            cells = wide(table, ["setting", "splits"], "score", _score)
+            texts.append(f"{head}{kind}:\n\n{markdown(cells)}")
+    computed = frame.groupby("backbone", sort=False).precision.unique().map(" or ".join)
+    computed = ", ".join(f"{kind} ({name})" for name, kind in computed.items())
+    note = NOTES["scores"].format(computed, " and ".join(sorted(set(frame.device))))
+    note += f" {estimands_note(frame)}{notices(frame)}{protocol_notice(frame)}"
+    return "\n\n".join([*texts, note]) + "\n"
 
 
-def _scores(table: pd.DataFrame) -> pd.DataFrame:
-    """`means` as text, one column per score, with intervals of the last epochs' means."""
-    cells = table["mean"].map("{:.1f}".format)
-    bounds = ""
-    for prefix in ESTIMANDS.values():
-        ends = table[[f"{prefix}low", f"{prefix}high"]].clip(0, 100)
-        bounds += ends.iloc[:, 0].map(" [{:.1f}, ".format) + ends.iloc[:, 1].map("{:.1f}]".format)
-    bounded = table.score.str.contains(LAST) & table.low.notna()
-    table = table.assign(cell=cells.where(~bounded, cells + bounds))
-    wide = table.pivot_table(
-        index=["setting", "splits"], columns="score", values="cell", aggfunc="first", sort=False
-    )
-    return wide[list(dict.fromkeys(table.score))]
-
-
-def notices(frame: pd.DataFrame) -> str:
-    """What a reader of averaged records must know: several seeds, and which weights."""
-    text = ""
-    if frame.groupby(["network", "setting", "changed", "split"]).seed.nunique().max() > 1:
-        text += " Seeds of one split are averaged first."
-    if frame.network.str.contains(QUANTISED_WORDS).any():
-        text += f" {QUANTISED_NOTE}"
+def _score(row: pd.Series) -> str:
+    """A mean, and the intervals of means over the last epochs, cut off at 0 and 100."""
+    text = f"{row['mean']:.1f}"
+    if LAST in row.score and not np.isnan(row.low):
+        for prefix in ESTIMANDS.values():
+            low, high = np.clip([row[f"{prefix}low"], row[f"{prefix}high"]], 0, 100)
+            text += f" [{low:.1f}, {high:.1f}]"
     return text
-
-
-def protocol_notice(frame: pd.DataFrame) -> str:
-    """Names what differs between the protocols of records that are averaged; "" for nothing."""
-    kinds = frame.groupby(["network", "setting", "changed"]).protocol.agg(set)
-    differ = {
-        line
-        for kind in kinds[kinds.map(len) > 1]
-        for line in set.union(*(set(p.split("\n")) for p in kind))
-        - set.intersection(*(set(p.split("\n")) for p in kind))
-    }
-    named = " | ".join(sorted(differ))
-    return f" Notice: averaged records state different protocols: {named}." if differ else ""
 
 
 def verdicts_text(frame: pd.DataFrame) -> str:
     """The claims as Markdown tables: scores, the viewpoint gap (claim 3), compactness."""
     table = contrasts(frame)
-    gap, fall, near = (table.score == "gap"), (table.score == "fall"), table.claim == "compactness"
-    parts = (
-        ("Scores, in points", ~(gap | fall | near), 1),
-        (
-            "Claim 3, gap: relative distance, 180 minus 0 degrees (should fall)",
-            gap,
-            3,
-        ),
-        ("Claim 3, fall: rank-1 in points, 0 minus 180 degrees (should fall)", fall, 1),
-        (
-            "Compactness, not claim 3: relative distance by angle (should fall)",
-            near,
-            3,
-        ),
-    )
-    texts = [
-        f"{title}:\n\n{_verdict_table(table[chosen], frame, digits)}"
-        for title, chosen, digits in parts
-        if chosen.any()
-    ]
+    kind = table.score.map({"gap": "gap", "fall": "fall"} | dict.fromkeys(NEAR, "near"))
+    titles = {
+        "scores": "Scores, in points",
+        "gap": "Claim 3, gap: relative distance, 180 minus 0 degrees (should fall)",
+        "fall": "Claim 3, fall: rank-1 in points, 0 minus 180 degrees (should fall)",
+        "near": "Compactness, not claim 3: relative distance by angle (should fall)",
+    }
+    texts = []
+    for name, title in titles.items():
+        part = table[kind.fillna("scores") == name]
+        if len(part):
+            cells = _verdicts(part, frame, 3 if name in ("gap", "near") else 1)
+            texts.append(f"{title}:\n\n{cells}")
     missing = [claim for claim in "1234" if claim not in set(table.claim)]
     if missing:
         texts.append(f"Not measured: claim {', '.join(missing)}.")
     if len(table):
-        counts = (
-            "After them: on how many splits the difference is above zero. Relative distance: that "
-            "within a person over that between persons."
+        texts.append(
+            f"{estimands_note(frame)} {NOTES['verdicts']} {NOTES['exploratory']}{notices(frame)}"
         )
-        texts.append(f"{estimands_note(frame)} {counts} {EXPLORATORY}{notices(frame)}")
     return "\n\n".join(texts) + "\n"
 
 
-def _verdict_table(table: pd.DataFrame, frame: pd.DataFrame, digits: int) -> str:
-    names = {**DECIDING, **{near: f"{degrees} degrees" for near, degrees in NEAR.items()}}
-    lines = []
-    keys = ["claim", "network", "contrast"]
-    for values, part in table.groupby(keys, sort=False):
-        line = dict(zip(keys, values, strict=True)) | judged(part) | {"splits": part.which.iloc[0]}
-        line["network"] = brief(frame).get(line["network"], line["network"])
-        line |= {names.get(row.score, row.score): change(row, digits) for _, row in part.iterrows()}
-        lines.append(line | {"not fitted": part.unfitted.iloc[0]})
-    wide = pd.DataFrame(lines).set_index("claim")
-    if not wide["not fitted"].any():
-        wide = wide.drop(columns="not fitted")
-    return markdown(wide)
+def _verdicts(table: pd.DataFrame, frame: pd.DataFrame, digits: int) -> str:
+    """Contrasts with their verdicts and differences, one column per score."""
+    table = table.replace({"score": {**DECIDING, **{n: f"{n[5:]} degrees" for n in NEAR}}})
+    keys = ["claim", "network", "contrast", *ESTIMANDS, "which", "unfitted"]
+    cells = wide(table, keys, "score", lambda row: change(row, digits))
+    cells["network"] = cells.network.replace(brief(frame))
+    runs = cells.pop("unfitted")
+    cells = cells.rename(columns={"which": "splits"})
+    return markdown(cells.assign(**{"not fitted": runs}) if runs.any() else cells)
 
 
-def one_split_text(plain: pd.DataFrame) -> str:
-    """`one_split_differences` as Markdown."""
-    table = one_split_differences(plain)
+def primary_text(frame: pd.DataFrame) -> str:
+    """The planned tests as Markdown: verdicts, then every test. "" where no run is theirs."""
+    family = primary_family(frame)
+    if family.empty:
+        return ""
+    told = family.drop_duplicates(["over", "contrast"]).melt(
+        ["contrast", "over", "unfitted"], list(ESTIMANDS), var_name="estimand"
+    )
+    told = told.sort_values("over", kind="stable")
+    told["what"] = told.estimand + ", " + told.over
+    verdicts = wide(told, ["contrast"], "what", lambda row: row.value)
+    unfitted = family.groupby("contrast").unfitted.first()
+    if unfitted.any():
+        verdicts["not fitted"] = unfitted
+    tests = family.set_index("contrast")[["over", "score"]]
+    measured = [change(row) if row.splits else "not measured" for _, row in family.iterrows()]
+    tests["difference"] = measured
+    for name, prefix in ESTIMANDS.items():
+        for what, column in (("p", "p"), ("Holm's p", "holm")):
+            tests[f"{what}, {name}"] = [_p(value) for value in family[f"{prefix}{column}"]]
+    note = f"{NOTES['primary']} {estimands_note(frame)}{notices(frame)}{protocol_notice(frame)}"
+    return f"{markdown(verdicts)}\n\n{markdown(tests)}\n\n{note}\n"
+
+
+def _p(value: float) -> str:
+    return "" if np.isnan(value) else "< 0.0001" if value < 1e-4 else f"{value:.4f}"
+
+
+SIMPLE = {  # tables whose rows are those of a function: its columns, and the format of each
+    "one-split": (
+        one_split_differences,
+        {"contrast": "{}", "score": "{}", "splits": "{}", "difference": "{:+.1f}", "sd": "{:.1f}"}
+        | {"paper": "{:+.1f}", "detectable": "{:.1f}"},
+    ),
+    "seeds": (
+        seed_noise,
+        {"setting": "{}", "score": "{}", "runs": "{}", "splits": "{}"}
+        | {"within": "{:.1f}", "between": "{:.1f}"},
+    ),
+    "prediction": (
+        prediction,
+        {"score": "{}", "splits": "{}", "difference": "{:+.1f}"}
+        | {"these_low": "{:+.1f}", "these_high": "{:+.1f}", "said": "{}"},
+    ),
+}
+
+
+def simple_text(name: str, frame: pd.DataFrame) -> str:
+    """The table `name` of `SIMPLE` as Markdown; "" where nothing was measured for it."""
+    rows, forms = SIMPLE[name]
+    table = rows(frame)
     if table.empty:
         return ""
-    forms = {"splits": "{:.0f}", "difference": "{:+.1f}", "sd": "{:.1f}", "paper": "{:+.1f}"}
-    forms["detectable"] = "{:.1f}"
-    for name, form in forms.items():
-        table[name] = table[name].map(form.format, na_action="ignore").astype(object).fillna("")
-    cells = table.set_index(table.network.map(brief(plain)))[["contrast", "score", *forms]]
-    note = (
-        "In points. difference: mean over splits; sd: standard deviation of one split's "
-        "difference, each setting trained once; paper: the paper's gap on its one split (ResNet-18 "
-        "only); detectable: the smallest "
-        "difference that a paired t test over these splits finds with 80 % power at 5 %, for these "
-        f"persons. {EXPLORATORY}"
-    )
-    return f"{markdown(cells)}\n\n{note}{notices(plain)}\n"
+    cells = table.set_index(table.network.replace(brief(frame))).replace({"score": DECIDING})
+    cells = cells[list(forms)].rename(columns=lambda name: name.replace("_", " "))
+    text = markdown(cells, **dict(zip(cells, forms.values(), strict=True)))
+    return f"{text}\n\n{NOTES[name]}{notices(frame)}\n"
 
 
-def seeds_text(plain: pd.DataFrame) -> str:
-    """`seed_noise` as Markdown, standard deviations in points; "" without several seeds."""
-    table = seed_noise(plain)
-    if table.empty:
-        return ""
-    for name in ("within", "between"):
-        table[name] = np.sqrt(table[name]).map("{:.1f}".format)
-    table = table.replace({"score": DECIDING}).set_index("network")
-    note = (
-        "Standard deviations in points, from a one-way random effects analysis of variance. within:"
-        f" between seeds of one split; between: between splits, beyond that. {EXPLORATORY}"
-    )
-    return f"{markdown(table)}\n\n{note}\n"
-
-
-# --- viewpoints -----------------------------------------------------------------------------------
-
-VIEWS = ["query_orientation", "gallery_orientation"]
+def viewpoint_text(frame: pd.DataFrame) -> str:
+    """Which views find each other: rank-1 by the angle between them, as Markdown."""
+    table = means(frame, FOUND).replace({"score": FOUND, "network": brief(frame)})
+    cells = wide(table, ["network", "setting", "splits"], "score", _score)
+    return f"{markdown(cells)}\n\n{NOTES['viewpoint']}\n"
 
 
 def viewpoint_table(grids: pd.DataFrame) -> str:
@@ -348,47 +353,15 @@ def viewpoint_table(grids: pd.DataFrame) -> str:
     Returns:
         A Markdown table in percent, one line per row of Table 1; below it the three worst pairs.
     """
+    grids = grids.assign(rank1=100 * grids.rank1)
     angle = view_angle(grids.query_orientation, grids.gallery_orientation)
-    by_angle = (
-        grids.assign(angle=angle).groupby(["row", "angle"], sort=False).rank1.mean().unstack()
-    )
-    cells = (100 * by_angle.reindex(grids.row.unique())[sorted(by_angle)]).map("{:.1f}".format)
-    cells = cells.set_axis([f"{degrees} degrees" for degrees in cells], axis=1)
-    cells.insert(0, "all pairs", (100 * grids.groupby("row").rank1.mean()).map("{:.1f}".format))
+    by_angle = grids.groupby(["row", angle], sort=False).rank1.mean().unstack()
+    by_angle = by_angle.reindex(grids.row.unique())[sorted(by_angle)].add_suffix(" degrees")
+    by_angle.insert(0, "all pairs", grids.groupby("row").rank1.mean())
     worst = []
     for row, grid in grids.groupby("row", sort=False):
         few = grid.nsmallest(3, "rank1").itertuples()
-        pairs = [
-            f"{q.query_orientation} to {q.gallery_orientation} ({100 * q.rank1:.1f})" for q in few
-        ]
+        pairs = [f"{q.query_orientation} to {q.gallery_orientation} ({q.rank1:.1f})" for q in few]
         worst.append(f"{row}: {', '.join(pairs)}")
-    return f"{markdown(cells)}\n\nThe worst pairs of views, query to gallery: {'; '.join(worst)}.\n"
-
-
-def mean_grids(plain: pd.DataFrame) -> pd.DataFrame:
-    """Rank-1 of each pair of orientations: mean over splits, per network and setting."""
-    keys = ["network", "setting", *VIEWS]
-    grids = [
-        pd.DataFrame(run.viewpoint)
-        .astype(float)
-        .assign(network=run.network, setting=run.setting, split=run.split)
-        for run in plain.itertuples()
-    ]
-    seeds = pd.concat(grids).groupby([*keys, "split"], sort=False).rank1.mean()
-    means = seeds.groupby(keys, sort=False).mean().reset_index()
-    return means.astype({name: int for name in VIEWS})
-
-
-def viewpoint_text(plain: pd.DataFrame) -> str:
-    """Which views match each other, means over splits, as Markdown."""
-    texts = []
-    for network, part in mean_grids(plain).groupby("network", sort=False):
-        splits = plain[plain.network == network].groupby("setting", sort=False).split.agg(listed)
-        over = "; ".join(f"{setting} {which}" for setting, which in splits.items())
-        table = viewpoint_table(part.assign(row=part.setting))
-        texts.append(f"{network}; means over splits: {over}:\n\n{table}")
-    note = (
-        "Each gallery holds one view of each person, so that these scores lie below those of the "
-        "whole gallery. Scores of the last epoch; the worst pairs are named without intervals."
-    )
-    return "\n".join([*texts, note]) + "\n"
+    text = markdown(by_angle, **dict.fromkeys(by_angle, "{:.1f}"))
+    return f"{text}\n\nThe worst pairs of views, query to gallery: {'; '.join(worst)}.\n"

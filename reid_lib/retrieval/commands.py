@@ -1,0 +1,67 @@
+"""The commands `reid encode`, `rank`, `evaluate` and `export`."""
+
+import sys
+from pathlib import Path
+
+SKIPPED = 3  # exit status: done, but some images could not be read
+
+
+def add_commands(command) -> None:
+    """Add the four commands; `command(name, run, help)` returns `add_argument` of a new parser."""
+    weights = "a run folder, a file of weights under torchvision's name, or an .onnx file"
+    add = command("encode", _encode, "turn a folder of images into a file of codes")
+    add("folder", metavar="DIR", type=Path, help="holds images, at any depth")
+    add("--out", type=Path, required=True, help="the file of codes, such as codes.npz")
+    add("--weights", required=True, help=weights)
+
+    add = command("rank", _rank, "rank an encoded gallery for query images")
+    add("queries", metavar="QUERY", type=Path, nargs="+", help="image files")
+    add("--gallery", type=Path, required=True, help="a file that `reid encode` wrote")
+    add("--top", type=int, default=10, help="how many images per query (10)")
+    add("--html", type=Path, help="also write a page with the pictures")
+
+    text = "score a network on a data set, with the protocol that was used"
+    add = command("evaluate", _evaluate, text)
+    add("weights", metavar="WEIGHTS", help=weights)
+    add("--data", type=Path, required=True, help="a folder or CSV file that `reid check` accepts")
+
+    add = command("export", _export, "write the network of a run as an ONNX file")
+    add("run_folder", metavar="RUN", type=Path, help="a run folder")
+    add("--out", type=Path, required=True, help="the file to write, such as net.onnx")
+
+
+def _encode(arguments) -> int:
+    from reid_lib.retrieval.encode import encode_folder, list_images
+    from reid_lib.retrieval.encoders import open_encoder
+
+    list_images(arguments.folder)  # a wrong folder need not wait for the network
+    encoder = open_encoder(arguments.weights)
+    bad = encode_folder(arguments.folder, arguments.out, encoder, sys.stderr.isatty())
+    for name, reason in bad.items():
+        print(f"skipped {name!r}: {reason}", file=sys.stderr)
+    print(f"{arguments.out}: codes of {arguments.folder}, {len(bad)} images skipped")
+    return SKIPPED if bad else 0
+
+
+def _rank(arguments) -> None:
+    from reid_lib.retrieval.rank import rank, write_page
+
+    ranked = rank(arguments.queries, arguments.gallery, arguments.top)
+    print(ranked.to_string(index=False, float_format="%.3f"))
+    if arguments.html:
+        write_page(ranked, arguments.gallery, arguments.html)
+        print(arguments.html)
+
+
+def _evaluate(arguments) -> None:
+    from reid_lib.retrieval.encoders import open_encoder
+    from reid_lib.retrieval.evaluate import evaluate_data, scores_text
+
+    print(scores_text(evaluate_data(open_encoder(arguments.weights), arguments.data)))
+
+
+def _export(arguments) -> None:
+    from reid_lib.retrieval.export import export_onnx
+
+    export_onnx(arguments.run_folder, arguments.out)
+    print(arguments.out)

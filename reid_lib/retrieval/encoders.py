@@ -1,0 +1,120 @@
+"""From a path to an encoder: a run, a file of weights, or an ONNX file."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torchvision.models import list_models
+
+from reid_lib.augment import normalise
+from reid_lib.config import RunConfig
+from reid_lib.engine.files import sha256
+from reid_lib.model import ReIDNet, encode, load_weights
+
+PAPER_SIZE = (128, 48)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Maps images to codes.
+
+    Attributes:
+        name: the words that chose it.
+        sha256: of its weights, so that codes of two networks are never compared.
+        size: (height, width) that every image is resized to.
+        encode: (N, 3, H, W) uint8 tensor -> (N, D) float32 array.
+    """
+
+    name: str
+    sha256: str
+    size: tuple[int, int]
+    encode: Callable[[Tensor], np.ndarray]
+
+
+def open_encoder(weights: str | Path) -> Encoder:
+    """Load the network that turns images into codes.
+
+    Args:
+        weights: a run folder, a file of weights whose name begins with its backbone's (such as
+            resnet18-f37072fd.pth, torchvision's name), or an .onnx file.
+    Returns:
+        The encoder, in evaluation mode.
+    Raises:
+        ValueError: there is no such file, or it holds no weights of a known backbone.
+    """
+    path = Path(weights)
+    if path.is_dir():
+        return _from_run(path)
+    if not path.is_file():
+        raise ValueError(
+            f"--weights is {path}; expected a run folder, a file of weights or an .onnx file"
+        )
+    return _from_onnx(path) if path.suffix == ".onnx" else _from_file(path)
+
+
+def network_of(folder: Path) -> tuple[ReIDNet, RunConfig]:
+    """The trained network of a run folder, in evaluation mode and float32, and its configuration.
+
+    Raises:
+        ValueError: the folder holds no finished run.
+    """
+    config, file = folder / "config.json", folder / "weights.safetensors"
+    if not (config.is_file() and file.is_file()):
+        raise ValueError(f"{folder} holds no finished run; expected config.json and {file.name}")
+    config = RunConfig.model_validate_json(config.read_text("utf-8"))
+    state = load_file(file)
+    persons = len(state["classifier.bias"])
+    net = ReIDNet(config.backbone, persons, neck=config.neck)
+    net.load_state_dict(state)
+    return net.eval(), config
+
+
+def _from_run(folder: Path) -> Encoder:
+    net, config = network_of(folder)
+    size = config.image_size or size_of(folder)
+    return _of(net, str(folder), sha256(folder / "weights.safetensors"), size)
+
+
+def size_of(folder: Path) -> tuple[int, int]:
+    """The (height, width) of the images that a run was trained on."""
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    return tuple(manifest.get("image_size", PAPER_SIZE))  # runs of version 0.1 do not state it
+
+
+def _from_file(file: Path) -> Encoder:
+    known = sorted(list_models(), key=len, reverse=True)
+    backbone = next((m for m in known if file.name.startswith(m)), "")
+    if not backbone:
+        raise ValueError(
+            f"{file} does not say its backbone; expected a name that begins with it, such as "
+            "resnet18-....pth"
+        )
+    net = ReIDNet(backbone, persons=2).eval()
+    load_weights(net, file)
+    return _of(net, str(file), sha256(file), PAPER_SIZE)
+
+
+def _of(net: ReIDNet, name: str, digest: str, size: tuple[int, int]) -> Encoder:
+    @torch.no_grad()
+    def codes(pixels: Tensor) -> np.ndarray:
+        return net.retrieval_codes(encode(net, pixels)).numpy()
+
+    return Encoder(name, digest, size, codes)
+
+
+def _from_onnx(file: Path) -> Encoder:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    taken = session.get_inputs()[0]
+
+    def codes(pixels: Tensor) -> np.ndarray:
+        images = normalise(pixels).contiguous().numpy()
+        return session.run(None, {taken.name: images})[0]
+
+    return Encoder(str(file), sha256(file), tuple(taken.shape[2:]), codes)

@@ -1,0 +1,100 @@
+"""From a query image and a file of codes to a ranked gallery, as a table and as a page."""
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+
+from reid_lib.dataset import decode
+from reid_lib.engine.files import write_text
+from reid_lib.retrieval.encode import read_codes_file
+from reid_lib.retrieval.encoders import Encoder, open_encoder
+from reid_lib.scoring.search import search
+
+THUMBNAIL = 256  # pixels: the height of a picture on the page
+
+
+def rank(
+    queries: list[str | Path], gallery: str | Path, top: int = 10, encoder: Encoder | None = None
+) -> pd.DataFrame:
+    """Rank the gallery for each query image.
+
+    Args:
+        queries: image files.
+        gallery: a file of `encode_folder`.
+        top: how many images per query.
+        encoder: the network; the one named in the gallery's file unless given.
+    Returns:
+        One row per query and rank: query, rank (from 1), name, distance (Euclidean, of codes).
+    Raises:
+        ValueError: a query cannot be read, or another network made the gallery's codes.
+    Example:
+        >>> rank(["query.jpg"], "codes.npz", top=3)  # doctest: +SKIP
+               query  rank       name  distance
+        0  query.jpg     1  a/007.jpg      3.21
+    """
+    content = read_codes_file(gallery)
+    encoder = encoder or open_encoder(str(content["weights"]))
+    if encoder.sha256 != content["weights_sha256"]:
+        raise ValueError(
+            f"{gallery} was encoded by other weights ({content['weights']}) than {encoder.name}; "
+            "encode the folder again"
+        )
+    images = []
+    for query in map(Path, queries):
+        try:
+            images.append(decode(query.read_bytes(), encoder.size))
+        except ValueError as error:
+            raise ValueError(f"{query}: {error}") from None
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    distances, rows = search(encoder.encode(pixels), content["codes"], top)
+    count = rows.shape[1]
+    return pd.DataFrame(
+        {
+            "query": np.repeat([str(query) for query in queries], count),
+            "rank": np.tile(np.arange(1, count + 1), len(queries)),
+            "name": content["names"][rows.ravel()],
+            "distance": distances.ravel(),
+        }
+    )
+
+
+def write_page(ranked: pd.DataFrame, gallery: str | Path, out: Path) -> None:
+    """Write a ranked gallery as one HTML file that holds its pictures.
+
+    Args:
+        ranked: as `rank` returns it.
+        gallery: the file of codes; the pictures lie in the folder that it names.
+        out: the file to write.
+    """
+    import jinja2  # in the extra `notebooks`
+
+    folder = Path(str(read_codes_file(gallery)["folder"]))
+    pages = jinja2.Environment(loader=jinja2.PackageLoader(__package__, ""), autoescape=True)
+    lines = [
+        {
+            "query": query,
+            "picture": _picture(Path(query)),
+            "found": [
+                hit | {"picture": _picture(folder / hit["name"])} for hit in part.to_dict("records")
+            ],
+        }
+        for query, part in ranked.groupby("query", sort=False)
+    ]
+    write_text(out, pages.get_template("ranked.html.j2").render(lines=lines, folder=folder))
+
+
+def _picture(path: Path) -> str:
+    """The picture as a data address; empty where the file is no longer there or readable."""
+    try:
+        image = Image.fromarray(decode(path.read_bytes()))
+    except (OSError, ValueError):
+        return ""
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=88)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode()

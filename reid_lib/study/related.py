@@ -1,0 +1,267 @@
+"""The losses of section 2 beside the paper's: contrasts, distance ratios, and what holds of the
+paper's arguments, by the rules of figures/pku74/PLAN.md."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from reid_lib.engine.runs import Run
+from reid_lib.study.records import DECIDING, collect_records, listed, read_records, splits_words
+from reid_lib.study.statistics import ESTIMANDS, LEVEL, difference, holm, per_split, t_interval
+from reid_lib.study.tables import change, markdown
+
+# Row -> what section 2 calls it, and its reference; then how many splits the plan has for it.
+RIVALS = {
+    "contrastive": "contrastive loss [23]",
+    "triplet_all": "triplet loss [6]",
+    "triplet_improved": "improved triplet loss [5]",
+    "resnet18_htri": "hard triplet loss [8]",
+    "quadruplet": "quadruplet loss [3]",
+    "quadruplet_adaptive": "quadruplet loss, adaptive margins [3]",
+    "msml": "margin sample mining loss [25]",
+    "xent_htri": "softmax and hard triplet loss (code of [26])",
+    "xent_htri_centre": "bag of tricks with centre loss [15]",
+    "aligned": "AlignedReID [26]",
+    "circle": "circle loss (of today)",
+    "arcface": "ArcFace (of today)",
+}
+OURS = {"set1": "set 1", "set2": "set 2", "set3": "set 3"}
+PLANNED = dict.fromkeys(RIVALS, 10) | dict.fromkeys(
+    ("aligned", "quadruplet_adaptive", "circle", "arcface"), 3
+)
+FOLDERS = ("likely", "related", "related/more")  # of the records that are compared
+
+
+def read_related(folder: str | Path) -> pd.DataFrame | None:
+    """The records of the compared runs, of ResNet-18, each row once per split.
+
+    Args:
+        folder: holds likely/runs, related/runs and related/more/runs, or some of them.
+    Returns:
+        As `read_records`, with the column `ratio`; None unless there is a record in related/runs.
+    """
+    folders = [Path(folder) / name / "runs" for name in FOLDERS]
+    if not any(folders[1].glob("*.json")):
+        return None
+    frames = [read_records(runs) for runs in folders if any(runs.glob("*.json"))]
+    frame = pd.concat(frames, ignore_index=True)
+    frame = frame[(frame.backbone == "resnet18") & ~frame.validation & (frame.seed == 0)]
+    return with_ratio(frame.drop_duplicates(["row", "split"]).reset_index(drop=True))
+
+
+def frame_of_runs(runs: list[Run]) -> pd.DataFrame:
+    """As `read_related`, of runs that are at hand instead of records; failed runs are left out."""
+    with tempfile.TemporaryDirectory() as folder:
+        collect_records([run.folder for run in runs], Path(folder))
+        return with_ratio(read_records(folder))
+
+
+def with_ratio(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add `ratio`: the mean distance within a person over that between persons, all views alike."""
+    grids = frame.viewpoint.map(lambda grid: pd.DataFrame(grid).astype(float).mean())
+    return frame.assign(ratio=[grid.same_distance / grid.other_distance for grid in grids])
+
+
+def chosen(frame: pd.DataFrame) -> pd.DataFrame:
+    """Choose each loss's constant on held-out training persons: highest mean mAP.
+
+    Args:
+        frame: records of `related_constants`, whose rows end in -half, -source and -twice.
+    Returns:
+        One row per loss: half, source, twice (mean mAP), splits, and chosen, which of the three;
+        the source's in a tie, and while a value is missing `not yet measured`.
+    """
+    names = frame.row.str.rpartition("-")
+    table = frame.assign(loss=names[0], value=names[2])
+    wide = table.pivot_table(index="loss", columns="value", values="deciding mAP", sort=False)
+    wide = wide.reindex(columns=["source", "half", "twice"])  # the first of equal ones is chosen
+    best = wide.fillna(-1).idxmax(axis=1).where(wide.notna().all(axis=1), "not yet measured")
+    return wide.assign(splits=table.groupby("loss").split.nunique(), chosen=best)
+
+
+def family(frame: pd.DataFrame) -> pd.DataFrame:
+    """The planned tests: set 2 and set 3 less each row of `RIVALS`, in rank-1 and mAP.
+
+    Args:
+        frame: as `read_related` returns it.
+    Returns:
+        48 rows, one per row, reference and score: the columns of `difference` (NaN where nothing is
+        measured), "holm" and "these_holm" (corrected over all of them), and for each estimand what
+        the paper's loss is: better, worse, inconclusive, or not yet measured.
+    """
+    tests = []
+    for row in RIVALS:
+        for ours in ("set2", "set3"):
+            pair = (frame[frame.row == name] for name in (ours, row))
+            table = difference(*pair, list(DECIDING))
+            if table is None:
+                table = pd.DataFrame(index=list(DECIDING)).assign(splits=0)
+            table = table.rename(index=DECIDING).rename_axis("score").reset_index()
+            tests.append(table.assign(row=row, ours=ours))
+    columns = ["difference", "agree", *(p + c for p in ESTIMANDS.values() for c in _INTERVAL)]
+    table = pd.concat(tests, ignore_index=True)
+    table = table.reindex(columns=[*dict.fromkeys([*table, *columns])])
+    for estimand, prefix in ESTIMANDS.items():
+        table[f"{prefix}holm"] = holm(table[f"{prefix}p"])
+        sign = np.sign(table.difference).where(table[f"{prefix}holm"] < LEVEL, 0)
+        two = sign.groupby([table.row, table.ours]).transform("sum")
+        said = two.map({2.0: "better", -2.0: "worse"}).fillna("inconclusive")
+        wanted = table.row.map(PLANNED)
+        few = [
+            f"not yet measured ({found:.0f} of {planned} splits)"
+            for found, planned in zip(table.splits, wanted, strict=True)
+        ]
+        table[estimand] = said.where(table.splits >= wanted, few)
+    return table
+
+
+_INTERVAL = ("low", "high", "p")
+
+
+def summary_table(frame: pd.DataFrame) -> pd.DataFrame:
+    """Means over splits of every row: rank-1, mAP, ratio, with intervals for these persons.
+
+    Returns:
+        One row per row of the records, rivals first, then the paper's, then others: label, splits,
+        and for each of rank-1, mAP and ratio its mean, low and high ("rank-1 low", ...).
+    """
+    lines = []
+    order = [*RIVALS, *OURS]
+    rows = sorted(dict.fromkeys(frame.row), key=lambda r: order.index(r) if r in order else 99)
+    for row in rows:
+        part = frame[frame.row == row]
+        table = t_interval(per_split(part, [*DECIDING, "ratio"])).rename(index=DECIDING)
+        line = {"row": row, "label": (RIVALS | OURS).get(row, row), "splits": listed(part.split)}
+        for name, value in table.iterrows():
+            line |= {name: value["mean"], f"{name} low": value.low, f"{name} high": value.high}
+        lines.append(line)
+    return pd.DataFrame(lines).set_index("row")
+
+
+def related_text(frame: pd.DataFrame) -> str:
+    """The table of all rows and the planned contrasts, as Markdown."""
+    table, tests = summary_table(frame), family(frame)
+    cells = pd.DataFrame({"loss": table.label, "splits": table.splits}, index=table.index)
+    for name, digits in (("rank-1", 1), ("mAP", 1), ("ratio", 2)):
+        ends = [table[f"{name} {end}"].map(f"{{:.{digits}f}}".format) for end in ("low", "high")]
+        interval = (" [" + ends[0] + ", " + ends[1] + "]").where(table[f"{name} low"].notna(), "")
+        cells[name] = table[name].map(f"{{:.{digits}f}}".format) + interval
+    missing = [row for row in (*RIVALS, *OURS) if row not in table.index]
+    said = f"\n\nNot yet measured: {', '.join(missing)}." if missing else ""
+    contrast = {}
+    for (row, ours), part in tests.groupby(["row", "ours"], sort=False):
+        if part.splits.all():
+            own = part.set_index("score")
+            words = {f"{OURS[ours]}: {score}": change(own.loc[score]) for score in own.index}
+            words[f"{OURS[ours]} is"] = own.iloc[0]["these persons"]
+            contrast.setdefault(row, {}).update(words)
+    texts = [f"{markdown(cells)}{said}"]
+    if contrast:
+        wide = pd.DataFrame(contrast).T.fillna("")
+        texts.append(f"The paper's losses less each row:\n\n{markdown(wide)}")
+    return "\n\n".join([*texts, _NOTE])
+
+
+_NOTE = (
+    "Rank-1 and mAP in percent, means over the last scored epochs, camera A to B; ratio: the mean "
+    "distance within a person over that between persons. Intervals of means: 95 %, for these "
+    "persons. Differences in points, with intervals for these and for new persons, and on how many "
+    "splits they are above zero; a verdict rests on Holm's correction over all planned tests."
+)
+
+
+def constants_text(folder: str | Path) -> str:
+    """What `chosen` says of the records in related/constants/runs, as Markdown."""
+    runs = Path(folder) / "related" / "constants" / "runs"
+    if not any(runs.glob("*.json")):
+        return "Constants chosen on held-out persons: not yet measured."
+    table = chosen(read_records(runs))
+    for value in ("half", "source", "twice"):
+        table[value] = table[value].map("{:.1f}".format)
+    note = "mAP in percent of held-out training persons, by the constant: half the source's, ..."
+    return f"{markdown(table)}\n\n{note}"
+
+
+def stripes_text(frame: pd.DataFrame) -> str:
+    """What stripes change under sets 1 to 3, as Markdown: a table and a sentence."""
+    cells, above, measured = {}, 0, 0
+    for ours in OURS:
+        for stripes in (2, 4, 8):
+            pair = (frame[frame.row == f"{ours}-{n}"] for n in (f"{stripes}-stripes", "1-stripe"))
+            table = difference(*pair, list(DECIDING))
+            if table is not None:
+                measured, above = measured + 1, above + int((table.these_low > 0).all())
+                words = table.rename(index=DECIDING).apply(change, axis=1)
+                cells[f"{OURS[ours]}, {stripes} stripes"] = words
+    if not cells:
+        return "Codes of several stripes under sets 1 to 3: not yet measured."
+    return (
+        f"Less the same set with one stripe:\n\n{markdown(pd.DataFrame(cells).T)}\n\nIn {above} of "
+        f"{measured} comparisons both scores gain from stripes, by intervals for these persons; "
+        "exploratory, without correction."
+    )
+
+
+def closing(frame: pd.DataFrame) -> str:
+    """What the records say of the paper's arguments, by the plan's rules, in sentences."""
+    ratios = {row: _gap(frame, row, "set2", ["ratio"]) for row in ("resnet18_htri", "msml")}
+    limited = _gap(frame, "triplet_improved", "triplet_all", list(DECIDING))
+    first = second = "**not yet measured**"
+    if all(table is not None for table in ratios.values()):
+        low, high = (pd.concat(ratios)[f"these_{end}"] for end in ("low", "high"))
+        said = "does not hold" if (high < 0).any() else "inconclusive"
+        said = "holds" if (low > 0).all() else said
+        first = f"**{said}** ({_words(ratios, 'set2', 3)})"
+    if limited is not None:
+        said = "does not hold" if (limited.these_low > 0).any() else "holds"
+        second = f"**{said}** ({_words({'triplet_improved': limited}, 'triplet_all', 1)})"
+    sentences = [
+        '"[M]ost of the modified triplet losses are still being studied to maximize the '
+        f'inter-class distances that ignore intra-class variations [8, 25]": {first}.',
+        '"Although some methods attempt to apply a simple predefined margin to reduce intra-class '
+        f'distance, performance improvements are limited [5]": {second}.',
+        _order(summary_table(frame)),
+        _verdicts(family(frame)),
+    ]
+    return "\n\n".join(sentences)
+
+
+def _gap(frame, row, other, columns) -> pd.DataFrame | None:
+    """`difference` of two rows; None below two common splits, which give no interval."""
+    pair = (frame[frame.row == name] for name in (row, other))
+    table = difference(*pair, columns)
+    return None if table is None or table.splits.min() < 2 else table
+
+
+def _words(tables: dict[str, pd.DataFrame], other: str, digits: int) -> str:
+    return "; ".join(
+        f"{row} less {other}, {DECIDING.get(name, name)} {change(line, digits)} splits"
+        for row, table in tables.items()
+        for name, line in table.iterrows()
+    )
+
+
+def _order(table: pd.DataFrame) -> str:
+    table = table[table.index.isin([*RIVALS, *OURS])]
+    if len(table) < 4:
+        return "Whether the ratio of distances orders the scores: not yet measured."
+    value = spearmanr(table.ratio, table["rank-1"]).statistic
+    least, best = table.ratio.idxmin(), table["rank-1"].idxmax()
+    return (
+        f"Over {len(table)} rows the correlation (Spearman) of the ratio of distances with rank-1 "
+        f"is {value:+.2f}. {least} has the smallest ratio ({table.ratio[least]:.2f}), {best} the "
+        f"highest rank-1 ({table['rank-1'][best]:.1f}; {splits_words(table.splits[best])})."
+    )
+
+
+def _verdicts(tests: pd.DataFrame) -> str:
+    """How many of the rivals each of the paper's losses beats, for these persons."""
+    parts = []
+    for ours, part in tests.drop_duplicates(["row", "ours"]).groupby("ours"):
+        count = part["these persons"].str.partition(" (")[0].value_counts()
+        words = ", ".join(f"{name} {n}" for name, n in count.items())
+        parts.append(f"{OURS[ours]} against the {len(part)} rivals: {words}")
+    return f"By the planned tests, {'; '.join(parts)}."
