@@ -3,11 +3,13 @@ SHELL   := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 PYTHON  ?= python3
 PRESET  ?= demo
-# Parameters of any preset: DATA=folder  WEIGHTS=file or folder  SPLITS=0,1,2  NAME=where results go
+# Parameters of any preset: DATA=folder or CSV file  WEIGHTS=file or folder  SPLITS=0,1,2
+# NAME=where results go  PERSONS=splits/pku74.json (use these persons of the data alone)
 DATA    ?=
 WEIGHTS ?=
 SPLITS  ?=
 NAME    ?=
+PERSONS ?=
 # RETRAIN=1: runs that other code or other values made are moved aside and trained again
 RETRAIN ?=
 PROFILE ?= profiles/default
@@ -15,9 +17,11 @@ SNAKEMAKE ?=
 # On a cluster: the command under which the data are checked, such as RESOLVE='srun --gres=gpu:1'
 RESOLVE ?=
 OPTIONS  = $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
-           $(if $(SPLITS),--splits '$(SPLITS)') $(if $(NAME),--name '$(NAME)')
+           $(if $(SPLITS),--splits '$(SPLITS)') $(if $(NAME),--name '$(NAME)') \
+           $(if $(PERSONS),--persons '$(PERSONS)')
 CONFIG   = $(if $(DATA),data='$(DATA)') $(if $(WEIGHTS),weights='$(WEIGHTS)') \
-           $(if $(SPLITS),splits='$(SPLITS)') $(if $(NAME),name='$(NAME)')
+           $(if $(SPLITS),splits='$(SPLITS)') $(if $(NAME),name='$(NAME)') \
+           $(if $(PERSONS),persons='$(PERSONS)')
 VENV    := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE

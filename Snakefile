@@ -12,13 +12,14 @@ from reid_lib.engine.provenance import notebook_files
 from reid_lib.engine.runs import config_file, run_folder, stamp_file
 
 HERE = Path(workflow.basedir)
-GIVEN = {key: str(config.get(key, "")) for key in ("preset", "data", "weights", "splits", "name")}
+PARAMETERS = ("preset", "data", "weights", "splits", "name", "persons")
+GIVEN = {key: str(config.get(key, "")) for key in PARAMETERS}
 GIVEN["preset"] = GIVEN["preset"] or "demo"
 try:
     preset = load_preset(**GIVEN)
 except ValueError as error:
     raise WorkflowError(str(error))
-for key in ("data", "weights"):  # absolute, since a notebook runs in its own folder
+for key in ("data", "weights", "persons"):  # absolute, since a notebook runs in its own folder
     GIVEN[key] = GIVEN[key] and str(getattr(preset, key))
 if GIVEN["preset"].endswith((".yaml", ".yml")):
     GIVEN["preset"] = str(Path(GIVEN["preset"]).resolve())

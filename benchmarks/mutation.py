@@ -95,7 +95,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("module", help="such as losses or engine/files")
     parser.add_argument("tests", nargs="+")
-    parser.add_argument("--only", nargs="*", default=[], help="functions or classes; all if none")
+    parser.add_argument("--only", nargs="+", default=[], help="functions or classes; all if none")
     given = parser.parse_args()
     sys.dont_write_bytecode = True  # a mutant may be as long as the one before it
     for module in PRELOAD.split():  # once for all children

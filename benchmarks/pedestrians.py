@@ -46,10 +46,10 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True, help="gets the drawn sets and the runs")
     parser.add_argument("--output", type=Path, help="write the tables here too")
-    parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--transfer-epochs", type=int, default=6)
     parser.add_argument("--seed", type=int, default=0, help="of the drawn persons")
-    parser.add_argument("--cost", type=int, nargs="*", default=[114, 456], help="persons to time")
+    parser.add_argument("--cost", type=int, nargs="+", default=[114, 456], help="persons to time")
     options = parser.parse_args()
 
     text = []

@@ -93,7 +93,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--torchreid", type=Path, help="checkout of deep-person-reid")
-    parser.add_argument("--sizes", nargs="*", default=["pku", "middle", "market"], choices=SIZES)
+    parser.add_argument("--sizes", nargs="+", default=["pku", "middle", "market"], choices=SIZES)
     parser.add_argument(
         "--whole", action="store_true", help="torchreid at market's size too: minutes, 9 GB"
     )

@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--torchreid", type=Path)
     parser.add_argument("--real", type=Path, help="instead of drawn persons")
     parser.add_argument("--output", type=Path, help="write the tables here too")
-    parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     options = parser.parse_args()
     disable_malloc_trim()  # as `fit` does, for all that is compared
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()

@@ -37,8 +37,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _check(arguments) -> int:
     from reid_lib.engine.checks import check
+    from reid_lib.engine.plan import chosen_persons
 
-    report = check(arguments.folder)
+    persons = chosen_persons(arguments.persons)
+    report = check(arguments.folder, pku=arguments.pku or None, persons=persons)
     print(report)
     return 2 if report.errors else 0
 
@@ -52,9 +54,8 @@ def _env(arguments) -> None:
 def _synth(arguments) -> None:
     from reid_lib.pedestrians import write_dataset
 
-    write_dataset(
-        arguments.folder, arguments.persons, arguments.seed, True, workers=os.cpu_count() or 1
-    )
+    workers, layout = os.cpu_count() or 1, arguments.layout
+    write_dataset(arguments.folder, arguments.persons, arguments.seed, True, workers, layout)
 
 
 def _resolve(arguments) -> None:
@@ -68,16 +69,17 @@ def _resolve(arguments) -> None:
     if arguments.check:
         return
 
-    from reid_lib.dataset import read_pku
     from reid_lib.engine.files import write_text
     from reid_lib.engine.locks import lock_folder
+    from reid_lib.engine.plan import read_data
     from reid_lib.engine.prepare import resolve_all
 
     with lock_folder(results / preset.name):
         begin = time.monotonic()
         folder = data_folder(preset, arguments.root / "data", progress=sys.stderr.isatty())
         print(check_data(preset, folder))
-        changed = resolve_all(preset, read_pku(folder), results, arguments.retrain)
+        index = read_data(preset, folder)
+        changed = resolve_all(preset, index, results, arguments.retrain)
         seconds = results / preset.name / "seconds" / "data.tsv"
         if not seconds.is_file():  # later calls find the images drawn
             write_text(seconds, f"s\n{time.monotonic() - begin:.4f}\n")
@@ -189,6 +191,7 @@ def _preset(arguments):
         weights=arguments.weights,
         splits=arguments.splits,
         name=arguments.name,
+        persons=arguments.persons,
     )
 
 
@@ -215,7 +218,8 @@ def _parser() -> argparse.ArgumentParser:
 def _preset_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("preset", metavar="PRESET", help="a name in presets/, or a .yaml file")
-    add("--data", help="folder of images, instead of the preset's")
+    add("--data", help="folder of images or CSV file, instead of the preset's")
+    add("--persons", help="JSON file of the persons to use, such as splits/pku74.json")
     add("--weights", help="weights file, or a folder with torchvision's file names")
     add("--splits", help="which splits, such as 0,1,2")
     add("--name", help="where results and figures go (the preset's name)")
@@ -223,16 +227,22 @@ def _preset_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _data_commands(command) -> None:
-    add = command("check", _check, "list what a folder of images holds, and every fault by file")
-    add("folder", metavar="DIR", help="folder of images in PKU-ReID's layout")
+    add = command("check", _check, "list what a data set holds, and every fault by file")
+    add("folder", metavar="DIR", help="folder in PKU-ReID's or Market-1501's layout, or a CSV file")
+    add("--pku", action="store_true", help="a missing view is an error, as in PKU-ReID")
+    add("--persons", type=Path, help="JSON file of the persons to look at alone (all)")
 
     add = command("env", _env, "versions and processor, for a bug report")
     add("--root", type=Path, default=Path(), help="holds requirements.lock (here)")
 
-    add = command("synth", _synth, "draw embedded pedestrians in PKU-ReID's layout")
+    add = command("synth", _synth, "draw embedded pedestrians")
     add("folder", metavar="DIR", type=Path, help="a new or empty folder")
     add("--persons", type=int, default=114, help="how many persons (114)")
     add("--seed", type=int, default=0, help="which persons (0)")
+    layouts = ("pku", "market")
+    add(
+        "--layout", choices=layouts, default="pku", help="names as in PKU-ReID or Market-1501 (pku)"
+    )
 
 
 def _run_commands(command) -> None:

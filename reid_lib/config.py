@@ -8,6 +8,8 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from reid_lib.retrieval.layouts import gives_split
+
 _PACKAGE = Path(__file__).resolve().parent
 # In a wheel the presets lie inside the package, in a checkout beside it.
 PRESETS = next(
@@ -256,13 +258,15 @@ class Embedded(_Frozen):
 class Preset(_Frozen):
     """A purpose: the data, the splits, and the rows of its table.
 
-    `name` is the folder of its results and figures; `data` is a folder, or the embedded data.
+    `name` is the folder of its results and figures; `data` is a folder or a CSV file, or the
+    embedded data; `persons` is a file that names the persons to use of them.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     title: str
     data: Embedded | Path | None
     weights: Path | None = None
+    persons: Path | None = None
     splits: tuple[int, ...] = Field((0,), min_length=1)
     rows: tuple[RunConfig, ...] = Field(min_length=1)
 
@@ -295,17 +299,20 @@ def load_preset(
     weights: str | Path | None = None,
     splits: str | int | None = None,
     name: str | None = None,
+    persons: str | Path | None = None,
 ) -> Preset:
     """Read a preset and put the user's parameters over it.
 
     Args:
         preset: a name in `presets/`, or the path of a YAML file.
-        data: a folder of images, instead of the preset's own data.
+        data: a folder of images or a CSV file, instead of the preset's own data.
         weights: a weights file, or a folder of files under torchvision's names.
         splits: which splits, such as "0,1,2", instead of the preset's own.
         name: where results and figures go, instead of the preset's name.
+        persons: a JSON file whose key `persons` lists the ids to use, such as splits/pku74.json.
     Returns:
-        The preset; each row holds the recipe shared by all rows with its own values over it.
+        The preset; each row holds the recipe shared by all rows with its own values over it. Data
+        that give their split have the one split 0.
     Raises:
         ValueError: no such preset, an unknown key, or a value that is not allowed, each by name.
     """
@@ -324,10 +331,9 @@ def load_preset(
     if not isinstance(recipe, dict) or not all(isinstance(row, dict) for row in rows):
         raise ValueError(f"{path.name}: recipe must be a mapping and rows a list of mappings")
     content = {"name": name or path.stem, **content}
-    if data:
-        content["data"] = Path(data).expanduser().resolve()
-    if weights:
-        content["weights"] = Path(weights).expanduser().resolve()
+    for key, file in (("data", data), ("weights", weights), ("persons", persons)):
+        if file:
+            content[key] = Path(file).expanduser().resolve()
     if splits not in (None, ""):
         try:
             content["splits"] = tuple(int(split) for split in str(splits).split(","))
@@ -335,9 +341,14 @@ def load_preset(
             raise ValueError(f"SPLITS is {splits!r}; expected numbers such as 0,1,2") from None
     try:
         content["rows"] = tuple(RunConfig.model_validate({**recipe, **row}) for row in rows)
-        return Preset.model_validate(content)
+        study = Preset.model_validate(content)
     except ValidationError as error:
         raise ValueError(_explain(path.name, error)) from None
+    if isinstance(study.data, Path) and gives_split(study.data):
+        if splits not in (None, "") and study.splits != (0,):
+            raise ValueError(f"SPLITS is {splits!r}, but {study.data} gives its one split, 0")
+        study = study.model_copy(update={"splits": (0,)})
+    return study
 
 
 def _explain(file: str, error: ValidationError) -> str:

@@ -1,22 +1,27 @@
 """From image files to an index, a split by person, and pixels.
 
-An *index* is a DataFrame with one row per image and the columns path, pid, camid, orientation.
+An *index* is a DataFrame with one row per image and the columns path, pid, camid, orientation
+(0: not known). Where the data give a split themselves it also has `split`: train, query or gallery;
+other layouts than PKU-ReID's add `name` (`reid_lib.retrieval.readers`).
 """
 
+import contextlib
 import functools
 import hashlib
 import io
 import math
-import re
 import tempfile
+import warnings
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from reid_lib.config import RunConfig
+from reid_lib.retrieval.layouts import PKU_NAME, SUFFIXES
 
 if TYPE_CHECKING:  # `reid check` answers without waiting for torch
     import torch
@@ -28,8 +33,7 @@ WHERE = (
     "https://github.com/charliememory/PKU-Reid-Dataset. "
     "Unpack it and pass the folder that holds the images, such as PKUv1a_128x48."
 )
-_NAME = re.compile(r"(\d+)_(\d+)_(\d+)\.[A-Za-z]+", re.ASCII)
-_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp"}
+MAX_PIXELS = 50_000_000  # of one image; a person needs far fewer
 
 
 def read_pku(folder: str | Path) -> pd.DataFrame:
@@ -80,26 +84,45 @@ def split_persons(
     """Divide the persons at random into those to train and those to test on, by default halves.
 
     The order is that of SHA-256("seed/pid"): a function of the ids and the seed alone, the same
-    with every version of every library.  An odd person goes to the test half.
+    with every version of every library.  An odd person goes to the test half.  A split that the
+    data give (column `split`) is used as it is.
 
     Args:
         index: an index with at least two persons.
-        seed: which split.
+        seed: which split; 0 where the data give it.
         validation: leave out the test persons and hold out a third of the training persons in their
             place, so that a recipe is not chosen on test persons.
         train_persons: how many persons train; half of them unless given.
     Returns:
         (train, test), each sorted as the index is, with its row labels kept.
     Raises:
-        ValueError: fewer than two persons, or none left to test on.
+        ValueError: fewer than two persons, or none left to test on; another split than the data's.
     """
-    sides = split_pids(index.pid.unique(), seed, train_persons)
+    if "split" in index:
+        if train_persons is not None or seed:
+            raise ValueError(
+                f"the data give their split, so there is no split {seed} with train_persons "
+                f"{train_persons}; expected split 0 and no train_persons"
+            )
+        trains = index["split"] == "train"
+        if not validation:
+            return index[trains], index[~trains]
+        sides = [sorted(index.pid[trains].unique().tolist())]
+        index = index[trains]
+    else:
+        sides = split_pids(index.pid.unique(), seed, train_persons)
     if validation:
         order = _shuffled(sides[0], seed)
         cut = len(order) - len(order) // 3
         sides = order[:cut], order[cut:]
     train, test = (index[index.pid.isin(side)] for side in sides)
     return train, test
+
+
+def persons_of(part: pd.DataFrame) -> np.ndarray:
+    """The persons of a part: where the data name queries theirs, since junk is no person."""
+    asks = part["split"] == "query" if "split" in part else pd.Series(False, part.index)
+    return part.pid[asks if asks.any() else slice(None)].unique()
 
 
 def split_pids(pids, seed: int, train_persons: int | None = None) -> tuple[list[int], list[int]]:
@@ -197,9 +220,9 @@ def scan(folder: str | Path) -> tuple[pd.DataFrame, list[str]]:
         raise ValueError(f"{folder} is not a folder. {WHERE}")
     rows, unrecognised = [], []
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.suffix.lower() not in _IMAGE_SUFFIXES:
+        if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES:
             continue
-        if match := _NAME.fullmatch(path.name):
+        if match := PKU_NAME.fullmatch(path.name):
             rows.append((str(path), *map(int, match.groups())))
         else:
             unrecognised.append(path.name)
@@ -215,11 +238,47 @@ def scan(folder: str | Path) -> tuple[pd.DataFrame, list[str]]:
     ), unrecognised
 
 
+def usual_size(index: pd.DataFrame) -> tuple[int, int]:
+    """The commonest (height, width) of an index's images, from their heads alone."""
+    counted = Counter()
+    for path in index.path:
+        with contextlib.suppress(OSError, SyntaxError), _opened(path) as image:
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) > 4
+            counted[image.size if turned else image.size[::-1]] += 1
+    if not counted:
+        raise ValueError(f"none of {len(index)} images can be read; `reid check` lists every fault")
+    return counted.most_common(1)[0][0]
+
+
+@contextlib.contextmanager
+def _opened(file):
+    """An image whose pixels are not decoded yet; how many are too many is `decode`'s to say."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(file) as image:
+            yield image
+
+
 def decode(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
-    """Decode an image file to (H, W, 3) uint8; ValueError for a damaged file."""
+    """Decode an image file to (H, W, 3) uint8, turned upright as its EXIF data say.
+
+    Grey, palette and CMYK images become RGB; 16 bits a channel become 8.
+
+    Raises:
+        ValueError: the file is damaged, has more than `MAX_PIXELS`, or holds numbers of another
+            kind, such as floating-point ones.
+    """
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image = image.convert("RGB")
+        with _opened(io.BytesIO(data)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(
+                    f"{image.width} x {image.height} pixels; at most {MAX_PIXELS:,} can be read"
+                )
+            if image.mode.startswith("I;16"):
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            if image.mode in ("I", "F"):
+                raise ValueError(f"mode {image.mode!r}; expected 8 or 16 bits a channel")
+            image = ImageOps.exif_transpose(image).convert("RGB")
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
         raise ValueError(f"cannot be read ({reason})") from None
@@ -232,16 +291,22 @@ def fingerprint_of(index: pd.DataFrame, contents: list[str]) -> str:
     """`fingerprint`, from the SHA-256 of each image."""
     digest = hashlib.sha256()
     for row, content in zip(index.itertuples(), contents, strict=True):
-        digest.update(f"{row.pid}_{row.camid}_{row.orientation} {content}\n".encode())
+        part = f" {row.split}" if "split" in index else ""
+        digest.update(f"{row.pid}_{row.camid}_{row.orientation} {content}{part}\n".encode())
     return digest.hexdigest()
 
 
 def file_names(index: pd.DataFrame) -> list[str]:
-    """The file names of an index."""
-    return [Path(path).name for path in index.path]
+    """The file names of an index; unique, so with their folders where there are several."""
+    return index["name"].tolist() if "name" in index else [Path(path).name for path in index.path]
+
+
+def printable(name: str) -> str:
+    """A file name on one line: what cannot be printed, such as a line break, is escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
 def shorten(names: list[str], most: int = 5) -> str:
     """The first names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return ", ".join(map(printable, names[:most])) + more

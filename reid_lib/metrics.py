@@ -138,7 +138,8 @@ def evaluate_cameras(
     Returns:
         One `Result` per direction, as "A->B" (queries from A, gallery from B), and under "both"
         the mean of each score over the directions; its `per_query` holds all queries, with a
-        column `direction`.
+        column `direction`. Unless the protocol raises for unmatched queries, cameras that share
+        no person have no direction.
     Raises:
         ValueError: as `evaluate`; fewer than 2 cameras or more than 26.
     Example:
@@ -158,8 +159,13 @@ def evaluate_cameras(
     results = {}
     for (a, q_camera), (b, g_camera) in permutations(zip(ascii_uppercase, cameras), 2):  # noqa: B905
         q, g = np.flatnonzero(camids == q_camera), np.flatnonzero(camids == g_camera)
+        shared = np.intersect1d(pids[q], pids[g])
+        if protocol.unmatched != "raise" and is_any(shared, protocol.junk_pids).all():
+            continue
         sides = [part for array in (x, pids, camids) for part in (array[q], array[g])]
         results[f"{a}->{b}"] = evaluate(*sides, protocol)
+    if not results:
+        raise ValueError(f"no person is in two of the cameras {cameras.tolist()}")
     return results | {"both": _mean_result(results, protocol)}
 
 

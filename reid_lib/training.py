@@ -22,8 +22,9 @@ from reid_lib.dataset import PIXEL_BUDGET, check_batches, split_persons
 from reid_lib.engine.cuda_graph import graphed
 from reid_lib.engine.locks import lock_run_folder
 from reid_lib.engine.process import controlled_process, disable_malloc_trim, log
-from reid_lib.engine.results import RunFolder, check_history, log_epoch, score_epoch
+from reid_lib.engine.results import RunFolder, check_history, log_epoch
 from reid_lib.engine.runs import Run, read_run
+from reid_lib.engine.scores import score_epoch
 from reid_lib.losses import (
     batch_hard_triplet_loss,
     classification_loss,

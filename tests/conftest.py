@@ -14,13 +14,13 @@ os.environ.setdefault("MPLBACKEND", "agg")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-def write_images(folder: Path, persons: int, size=(24, 48), seed: int = 0) -> Path:
+def write_images(folder: Path, persons: int, size=(24, 48), seed=0, cameras=(1, 2)) -> Path:
     """Persons who differ in the colours of their upper and lower half, in PKU-ReID's layout."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     for pid in range(1, persons + 1):
         colours = rng.integers(0, 256, (2, 1, 1, 3))
-        for camid in (1, 2):
+        for camid in cameras:
             for orientation in range(1, 9):
                 noise = rng.integers(-40, 40, (size[1], size[0], 3))
                 halves = np.repeat(colours[:, 0], size[1] // 2, axis=0)

@@ -204,14 +204,15 @@ def test_too_few_persons_are_refused_before_any_work(preset_file, folder, tmp_pa
 def test_faulty_data_are_refused_by_check_resolve_and_train_alike(
     preset_file, folder, tmp_path, capsys, command
 ):
-    (folder / "002_1_3.png").unlink()
+    (folder / "002_1_3.png").write_bytes((folder / "001_1_3.png").read_bytes())
     assert main(["check", str(folder)]) == 2
-    assert "error: 2_1_3: missing view" in capsys.readouterr().out
+    fault = "001_1_3.png, 002_1_3.png: the same image under two persons"
+    assert f"error: {fault}" in capsys.readouterr().out
     arguments = [command[0], str(preset_file), "--root", str(tmp_path), *command[1:]]
     assert main(arguments) == 2
     said = capsys.readouterr().err
     assert said.startswith(f"reid {command[0]}: {folder} has 1 errors")
-    assert "2_1_3: missing view" in said
+    assert fault in said
     assert not list((tmp_path / "results").rglob("*.json"))
 
 

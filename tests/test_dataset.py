@@ -1,5 +1,6 @@
 """The reader, the check and the splits, on folders with planted faults."""
 
+import hashlib
 import json
 import shutil
 
@@ -10,8 +11,14 @@ from conftest import REPOSITORY, write_images
 from PIL import Image
 
 from reid_lib.cli import main
+from reid_lib.config import load_preset
 from reid_lib.dataset import fingerprint, load_pixels, read_pku, split_persons, split_pids
 from reid_lib.engine.checks import check
+from reid_lib.engine.plan import check_plan, open_data
+from reid_lib.engine.runs import read_run
+
+PKU74 = REPOSITORY / "splits" / "pku74.json"
+SPLITS_OF_114 = "134fae08ced5d1e69dacf2d866b9e8f5d78c9a75a3a05d9182d59d82c6ad687e"
 
 
 def test_the_index_is_sorted_by_number_whatever_the_padding(tmp_path):
@@ -106,14 +113,16 @@ def a_ninth_orientation(folder):
 )
 def test_a_fault_that_would_falsify_a_score_is_an_error_by_name(folder, capsys, fault, message):
     fault(folder)
-    assert any(message in error for error in check(folder).errors)
-    assert main(["check", str(folder)]) == 2
+    assert any(message in error for error in check(folder, pku=True).errors)
+    assert main(["check", str(folder), "--pku"]) == 2
     assert message in capsys.readouterr().out
 
 
 def test_missing_views_take_one_line_per_person_and_camera(folder):
     Image.new("RGB", (24, 48)).save(folder / "5_3_1.png")
-    missing = [line for line in check(folder).errors if "missing" in line]
+    errors = check(folder, pku=True).errors
+    assert "3 cameras; PKU-ReID has 2" in errors
+    missing = [line for line in errors if "missing" in line]
     assert len(missing) == 6  # camera 3 has one view of one person and none of the others
     assert "1_3_1, 1_3_2, 1_3_3, 1_3_4, 1_3_5, 1_3_6, 1_3_7, 1_3_8: missing view" in missing
 
@@ -216,13 +225,64 @@ def test_over_many_splits_each_person_trains_about_half_of_the_time():
 
 
 def test_the_frozen_splits_are_what_the_function_gives():
-    frozen = json.loads((REPOSITORY / "splits" / "pku_reid.json").read_text())["splits"]
-    assert len(frozen) == 10
-    for seed, split in enumerate(frozen):
-        assert (split["train"], split["test"]) == split_pids(range(1, 115), seed)
-        assert len(split["train"]) == len(split["test"]) == 57
-        assert set(split["train"]).isdisjoint(split["test"])
-        assert sorted(split["train"] + split["test"]) == list(range(1, 115))
+    whole = json.dumps([split_pids(range(1, 115), seed) for seed in range(10)])
+    assert hashlib.sha256(whole.encode()).hexdigest() == SPLITS_OF_114
+    frozen = json.loads(PKU74.read_text())
+    assert len(frozen["persons"]) == 74 and len(frozen["splits"]) == 10
+    for seed, split in enumerate(frozen["splits"]):
+        assert (split["train"], split["test"]) == split_pids(frozen["persons"], seed)
+        assert len(split["train"]) == len(split["test"]) == 37
+        assert sorted(split["train"] + split["test"]) == frozen["persons"]
+
+
+def test_the_committed_records_scored_the_test_persons_of_the_frozen_splits():
+    splits = json.loads(PKU74.read_text())["splits"]
+    records = sorted((REPOSITORY / "figures" / "pku74").rglob("*-split-*.csv"))
+    assert len(records) > 10
+    for record in records:
+        config = json.loads(record.with_suffix(".json").read_text())["config"]
+        if config["validation"] or config.get("train_persons"):
+            continue
+        with record.open() as lines:
+            persons = {int(line.partition("_")[0]) for line in list(lines)[1:]}
+        assert persons == set(splits[config["split"]]["test"]), record.name
+
+
+def test_the_measured_persons_can_be_chosen_from_more(small, folder, preset_file, tmp_path, capsys):
+    six = fingerprint(read_pku(folder))
+    write_images(folder, 9)
+    file = tmp_path / "six.json"
+    file.write_text('{"persons": [1, 2, 3, 4, 5, 6]}')
+    preset = load_preset(preset_file, persons=file)
+    assert fingerprint(open_data(preset, tmp_path)) == six
+    assert fingerprint(open_data(load_preset(preset_file), tmp_path)) != six
+    assert main(["check", str(folder), "--persons", str(file)]) == 0
+    assert f"fingerprint   {six}" in capsys.readouterr().out
+    train = ["train", str(preset_file), "--root", str(tmp_path), "--row", "set3"]
+    assert main([*train, "--persons", str(file), "--out", str(tmp_path / "run")]) == 0
+    assert sum(read_run(tmp_path / "run").manifest["persons"].values()) == 6
+    (folder / "009_1_1.png").unlink()
+    assert open_data(preset, tmp_path).pid.nunique() == 6
+    (folder / "006_1_1.png").unlink()  # whoever names the persons claims PKU-ReID's protocol
+    with pytest.raises(ValueError, match="6_1_1: missing view"):
+        open_data(preset, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ('{"persons": [1, 2, 99]}', "1 of 3 persons in PERSONS have no image: 99"),
+        ('{"pids": [1, 2]}', r"PERSONS is .*six\.json; expected a JSON file"),
+        ("[1, 2]", r"PERSONS is .*six\.json; expected a JSON file"),
+        (None, r"PERSONS is .*six\.json; expected a JSON file"),
+    ],
+)
+def test_persons_that_cannot_be_chosen_are_named(preset_file, tmp_path, text, message):
+    file = tmp_path / "six.json"
+    if text:
+        file.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        check_plan(load_preset(preset_file, persons=file), tmp_path)
 
 
 def test_one_person_cannot_be_split():

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from reid_lib import training
 from reid_lib.config import SETTINGS, TERMS, RunConfig, load_preset
 from reid_lib.dataset import load_pixels, read_pku
-from reid_lib.engine import results
+from reid_lib.engine import scores
 from reid_lib.engine.prepare import resolve, train_missing
 from reid_lib.model import ReIDNet, encode
 from reid_lib.training import fit, prepare_data, start, train_epoch, train_step
@@ -271,14 +271,14 @@ def test_epochs_are_scored_from_the_first_camera_to_the_second(monkeypatch):
     # From A to B each query finds its match first; from B to A only two of three do.
     angles = torch.tensor([0.0, 1.0, 2.0, 0.1, 1.1, 1.2])
     codes = torch.stack([angles.cos(), angles.sin()], 1)
-    both = results.score(codes, index)
+    both = scores.score(codes, index)
     assert both["A->B"] != both["B->A"]
-    monkeypatch.setattr(results, "encode", lambda net, pixels, rows: codes[rows])
+    monkeypatch.setattr(scores, "encode", lambda net, pixels, rows: codes[rows])
     rows = torch.arange(6)
     data = training.Data(None, None, rows, None, None, index)
     net = ReIDNet("squeezenet1_1", persons=2)
-    found = results.score_epoch(net, data)
-    for prefix, protocol in results.SCORED.items():
-        expected = results.score(codes, index, protocol)["A->B"]
+    found = scores.score_epoch(net, data)
+    for prefix, protocol in scores.SCORED.items():
+        expected = scores.score(codes, index, protocol)["A->B"]
         for name, value in expected.items():
             assert found[f"{prefix}_{name}"] == value

@@ -24,7 +24,7 @@ from reid_lib.study.summary import everything, unchanged
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("0[1-79]_*.ipynb"))
 LONGEST = 15  # lines of a cell
-COMMON = ("preset", "data", "weights", "splits", "name", "root", "publish")
+COMMON = ("preset", "data", "weights", "splits", "name", "persons", "root", "publish")
 by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 

@@ -26,7 +26,7 @@ from reid_lib.study.tables import (
 def of_row(row="set3", split=0, rank1=0.5, persons=(24, 24), **config) -> Run:
     """A run of this row of Table 1."""
     setting = row if row.startswith("set") else "htri"
-    run = a_run(setting, split, rank1, row=row, **config)
+    run = a_run(setting, split, rank1, persons[1], row=row, **config)
     run.manifest["persons"] = dict(zip(("train", "test"), persons, strict=True))
     return run
 

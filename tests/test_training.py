@@ -14,8 +14,8 @@ from reid_lib.config import RunConfig, load_preset
 from reid_lib.dataset import load_pixels, read_pku, split_persons
 from reid_lib.engine import precision
 from reid_lib.engine.prepare import data_folder, resolve, train_missing
-from reid_lib.engine.results import score
 from reid_lib.engine.runs import FILES, read_run
+from reid_lib.engine.scores import score
 from reid_lib.metrics import evaluate_cameras, evaluate_distances, rerank
 from reid_lib.model import ReIDNet, encode, load_weights
 from reid_lib.study.tables import table1, table_texts

@@ -24,7 +24,7 @@ def open_study(root: str | Path, preset: str = "", publish: bool = False, **give
             under `root`, otherwise the smoke preset, whose runs take seconds.
         publish: write figures to `figures/<preset>`, which are committed, instead of
             `results/<preset>/figures`. Pixels of real people stay under `results/` in any case.
-        given: data, weights, splits and name, as `load_preset` takes them.
+        given: data, weights, splits, name and persons, as `load_preset` takes them.
     Returns:
         The preset and the folders of its figures.
     Raises:

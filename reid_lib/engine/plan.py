@@ -1,24 +1,19 @@
 """What a preset's runs need; checked before any work and without torch."""
 
 import itertools
+import json
 import os
 from pathlib import Path
 
 import pandas as pd
 
 from reid_lib.config import Embedded, Preset, RunConfig
-from reid_lib.dataset import (
-    ORIENTATIONS,
-    WHERE,
-    check_batches,
-    read_pku,
-    scan,
-    shorten,
-    split_persons,
-)
-from reid_lib.engine.checks import Check, check
+from reid_lib.dataset import ORIENTATIONS, WHERE, check_batches, shorten, split_persons
+from reid_lib.engine.checks import Check, check, only_persons
 from reid_lib.engine.locks import check_unlocked
 from reid_lib.engine.runs import run_folder
+from reid_lib.engine.sides import matched
+from reid_lib.retrieval.readers import read_images, scan_images
 
 
 def data_folder(preset: Preset, root: str | Path, progress: bool = False) -> Path:
@@ -41,13 +36,30 @@ def data_folder(preset: Preset, root: str | Path, progress: bool = False) -> Pat
     return folder
 
 
+def data_report(preset: Preset, folder: str | Path) -> Check:
+    """`reid check` of a preset's images, which lie in `folder`.
+
+    Args:
+        preset: images of several sizes are an error unless every row resizes them; a missing view
+            is one where the preset names its persons.
+        folder: of images, or a CSV file.
+    Returns:
+        The check.
+    Raises:
+        ValueError: as `check`.
+    """
+    persons = chosen_persons(preset.persons)
+    one_size = any(row.image_size is None for row in preset.rows)
+    return check(folder, one_size, pku=None if persons is None else True, persons=persons)
+
+
 def check_data(preset: Preset, folder: str | Path) -> Check:
-    """Check a preset's folder of images; sizes may differ where every row resizes them.
+    """Refuse images that `reid check` refuses; otherwise return its report.
 
     Raises:
-        ValueError: the folder is missing, holds no image, or has errors; the first are named.
+        ValueError: as `check`, or there are errors; the first are named.
     """
-    report = check(folder, one_size=any(row.image_size is None for row in preset.rows))
+    report = data_report(preset, folder)
     if report.errors:
         raise ValueError(
             f"{folder} has {len(report.errors)} errors that would falsify scores "
@@ -64,7 +76,34 @@ def open_data(preset: Preset, root: str | Path, progress: bool = False) -> pd.Da
     """
     folder = data_folder(preset, root, progress)
     check_data(preset, folder)
-    return read_pku(folder)
+    return read_data(preset, folder)
+
+
+def read_data(preset: Preset, folder: str | Path) -> pd.DataFrame:
+    """The index of a preset's images, which lie in `folder`; no image is opened.
+
+    Raises:
+        ValueError: as `read_images`, or a person that the preset names has no image.
+    """
+    return only_persons(read_images(folder), chosen_persons(preset.persons))
+
+
+def chosen_persons(file: Path | None) -> list[int] | None:
+    """The ids that a file such as splits/pku74.json lists; None, all persons, without a file.
+
+    Raises:
+        ValueError: the file is missing or lists no persons.
+    """
+    if file is None:
+        return None
+    try:
+        persons = json.loads(file.read_text("utf-8"))["persons"]
+        return [int(pid) for pid in persons]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"PERSONS is {file}; expected a JSON file with a list of ids under "
+            f'"persons", such as splits/pku74.json ({error!r})'
+        ) from None
 
 
 def check_run(config: RunConfig, split: int, index: pd.DataFrame) -> None:
@@ -79,6 +118,13 @@ def check_run(config: RunConfig, split: int, index: pd.DataFrame) -> None:
         raise ValueError(f"the data have only camera {index.camid.iloc[0]}; scores need two")
     if test.pid.nunique() < 2:
         raise ValueError(f"{test.pid.nunique()} test persons; expected at least two")
+    if train.pid.nunique() < 2:
+        raise ValueError(f"{train.pid.nunique()} training persons; expected at least two")
+    if not matched(test).any():
+        raise ValueError(
+            f"split {split}: no test person is seen by two cameras, so no query has a match; "
+            "choose other SPLITS"
+        )
 
 
 def check_start(config: RunConfig, weights: Path | None) -> None:
@@ -113,7 +159,8 @@ def check_plan(preset: Preset, results: str | Path) -> None:
         views = itertools.product(range(preset.data.persons), (1, 2), ORIENTATIONS)
         index = pd.DataFrame(list(views), columns=["pid", "camid", "orientation"])
     else:
-        index, _ = scan(data_folder(preset, ""))
+        _, index, _ = scan_images(data_folder(preset, ""))
+        index = only_persons(index, chosen_persons(preset.persons))
     check_unlocked(Path(results) / preset.name)
     for row, split in preset.runs:
         check_start(preset.row(row), preset.weights)

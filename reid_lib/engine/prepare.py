@@ -10,7 +10,7 @@ from reid_lib.config import Preset, RunConfig
 from reid_lib.dataset import fingerprint, load_pixels
 from reid_lib.engine.files import sha256, write_json
 from reid_lib.engine.locks import lock_run_folder
-from reid_lib.engine.plan import check_run, check_start, data_folder, open_data
+from reid_lib.engine.plan import check_run, check_start, data_folder, open_data, read_data
 from reid_lib.engine.precision import resolve_precision
 from reid_lib.engine.process import log
 from reid_lib.engine.provenance import code_sha256
@@ -27,7 +27,7 @@ from reid_lib.engine.runs import (
 from reid_lib.model import ReIDNet, find_weights, load_weights
 from reid_lib.training import fit
 
-__all__ = ["data_folder", "open_data", "resolve", "train_missing"]
+__all__ = ["data_folder", "open_data", "read_data", "resolve", "train_missing"]
 
 
 def resolve(

@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 
 from reid_lib.config import RunConfig
+from reid_lib.dataset import persons_of
 
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 DATA_FILES = (".j2", ".mplstyle", ".yaml")
@@ -33,7 +34,7 @@ def module_files(*modules: str) -> list[Path]:
         Sorted paths.
     Example:
         >>> [path.name for path in module_files("reid_lib.losses")]
-        ['__init__.py', 'centres.py', 'config.py', 'losses.py']
+        ['__init__.py', 'centres.py', 'config.py', 'losses.py', 'layouts.py']
     """
     found, waiting = set(), ["reid_lib", *modules]
     while waiting:
@@ -96,7 +97,7 @@ def manifest(
         "config_digest": config.digest(),
         "data_sha256": config.data_sha256,
         "images": {"all": images, "train": len(train), "test": len(test)},
-        "persons": {"train": int(train.pid.nunique()), "test": int(test.pid.nunique())},
+        "persons": {"train": len(persons_of(train)), "test": len(persons_of(test))},
         "code_sha256": code_sha256(),
         "commit": commit(),
         "versions": {

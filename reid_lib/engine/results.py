@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from safetensors.torch import save_file
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from reid_lib.config import RunConfig
+from reid_lib.dataset import file_names
 from reid_lib.engine.checkpoint import (
     CHECKPOINT,
     capture,
@@ -21,13 +21,20 @@ from reid_lib.engine.files import write_file, write_json, write_text
 from reid_lib.engine.process import log
 from reid_lib.engine.provenance import code_sha256, manifest
 from reid_lib.engine.runs import Run, has_ended, read_run
-from reid_lib.metrics import Protocol, evaluate_cameras, evaluate_distances, rerank
-from reid_lib.model import ReIDNet, encode
+from reid_lib.engine.scores import (
+    RAW,
+    SCORED,
+    last_epochs,
+    protocol_of,
+    query_lines,
+    results_of,
+    score,
+    score_reranked,
+)
+from reid_lib.engine.sides import main_direction
+from reid_lib.model import encode
 
 CHECKPOINT_SECONDS = 30
-LAST_EPOCHS = 10  # of the scored ones: one epoch's scores fluctuate by several points
-RAW, UNIT = Protocol(), Protocol(codes="unit")
-SCORED = {"test": RAW, "unit": UNIT}  # prefix of the history's columns -> protocol
 
 
 class RunFolder:
@@ -106,26 +113,21 @@ class RunFolder:
         )
         self._count_seconds(state)
         test = data.test
-        results = {
-            name: evaluate_cameras(
-                codes.cpu(), test.pid.to_numpy(), test.camid.to_numpy(), protocol
-            )
-            for name, protocol in SCORED.items()
-        }
-        history = pd.DataFrame(state.progress["history"])
+        results = {name: results_of(codes, test, protocol) for name, protocol in SCORED.items()}
+        history, main = pd.DataFrame(state.progress["history"]), main_direction(results["test"])
         scores = {
             prefix: {
                 "test": {direction: result.scores() for direction, result in found.items()},
                 "train": score(train_codes, data.train, SCORED[prefix]),
-                "last_epochs": _last_epochs(history, prefix),
+                "last_epochs": last_epochs(history, prefix, main),
             }
             for prefix, found in results.items()
         }
-        metrics = {"protocol": str(RAW), **scores["test"], "unit": scores["unit"]}
+        metrics = {"protocol": str(protocol_of(test)), **scores["test"], "unit": scores["unit"]}
         if self.config.rerank:
             metrics["reranked"] = score_reranked(codes, test)
 
-        names = np.array([Path(path).name for path in test.path])
+        names = np.array(file_names(test))
         weights = {k: v.detach().cpu().contiguous() for k, v in state.net.state_dict().items()}
         arrays = {
             "codes": codes.cpu().numpy(),
@@ -134,10 +136,12 @@ class RunFolder:
             "orientations": test.orientation.to_numpy(),
             "names": names,
         }
+        if "split" in test:  # which are queries; without it, pairs of cameras are scored
+            arrays["splits"] = test["split"].to_numpy().astype(str)
         write_json(self.path / "config.json", self.config.model_dump(mode="json"))
         write_file(self.path / "weights.safetensors", lambda aside: save_file(weights, aside))
         write_file(self.path / "codes.npz", lambda aside: np.savez_compressed(aside, **arrays))
-        queries = _queries(results, names, arrays["camids"])
+        queries = query_lines(results, test, names)
         write_text(self.path / "queries.csv", queries.to_csv(index=False))
         write_json(self.path / "metrics.json", metrics)
         self._end(state, data)
@@ -168,35 +172,6 @@ class RunFolder:
             "configuration": self.config.model_dump_json(),
             "version of the code": code_sha256(),
         }
-
-
-def score(codes: Tensor, index: pd.DataFrame, protocol: Protocol = RAW) -> dict[str, dict]:
-    """Scores as fractions for each camera direction and for their mean, "both"."""
-    ids = index.pid.to_numpy(), index.camid.to_numpy()
-    results = evaluate_cameras(codes.cpu(), *ids, protocol)
-    return {direction: result.scores() for direction, result in results.items()}
-
-
-def score_epoch(net: ReIDNet, data) -> dict[str, float]:
-    """Scores of the test persons, camera A to B, raw and unit codes, for `history.csv`."""
-    codes = net.retrieval_codes(encode(net, data.pixels, data.test_rows))
-    return {
-        f"{prefix}_{name}": float(value)
-        for prefix, protocol in SCORED.items()
-        for name, value in score(codes, data.test, protocol)["A->B"].items()
-    }
-
-
-def score_reranked(codes: Tensor, index: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """As `score`, of galleries re-ranked by k-reciprocal neighbours."""
-    camids = index.camid.to_numpy()
-    first, second = (np.flatnonzero(camids == camera) for camera in np.unique(camids)[:2])
-    results = {}
-    for direction, q, g in (("A->B", first, second), ("B->A", second, first)):
-        distances = rerank(codes.cpu()[q], codes.cpu()[g])
-        ids = [index[name].to_numpy()[side] for name in ("pid", "camid") for side in (q, g)]
-        results[direction] = evaluate_distances(distances, *ids).scores()
-    return results | {"both": pd.DataFrame(results.values()).mean().to_dict()}
 
 
 def check_history(config: RunConfig, steps: pd.DataFrame, history: list[dict]) -> None:
@@ -246,22 +221,3 @@ def _duration(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def _last_epochs(history: pd.DataFrame, prefix: str) -> dict:
-    """Camera A to B, the mean over the last scored epochs, `LAST_EPOCHS` of them or fewer."""
-    scored = history.filter(regex=f"^{prefix}_").dropna().tail(LAST_EPOCHS)
-    scored = scored.rename(columns=lambda name: name.removeprefix(f"{prefix}_"))
-    return {"epochs": len(scored), "A->B": scored.mean().to_dict()}
-
-
-def _queries(results: dict, names: np.ndarray, camids: np.ndarray) -> pd.DataFrame:
-    """One row per query and direction: the scores of raw codes, and AP and rank of unit codes."""
-    cameras = dict(zip("AB", np.unique(camids), strict=False))
-    parts = []
-    for direction in ("A->B", "B->A"):
-        raw, unit = (results[prefix][direction].per_query for prefix in SCORED)
-        asked = names[camids == cameras[direction[0]]]
-        more = unit[["AP", "first_match"]].add_prefix("unit_")
-        parts.append(pd.concat([raw.assign(direction=direction, name=asked), more], axis=1))
-    return pd.concat(parts)

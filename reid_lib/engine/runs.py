@@ -1,15 +1,16 @@
 """Run folders: where a preset's runs lie, and what a training left behind."""
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from string import ascii_uppercase
 
 import numpy as np
 import pandas as pd
 
 from reid_lib.config import Preset, RunConfig
+from reid_lib.engine.sides import BOTH, main_direction, sides
 
 FILES = ("config.json", "history.csv", "metrics.json", "manifest.json")  # of every ended run
 RESULTS = ("weights.safetensors", "codes.npz", "queries.csv")  # of every run that did not fail
@@ -57,8 +58,8 @@ class Run:
     def metrics(self) -> dict:
         """Scores as fractions, and the protocol in words.
 
-        `test` and `train` by camera direction, `last_epochs`: the mean over the last scored epochs,
-        and under `unit` the same of codes divided by their L2 norm.
+        `test` and `train` by direction (`engine.sides`), `last_epochs`: the mean over the last
+        scored epochs, and under `unit` the same of codes divided by their L2 norm.
         """
         return json.loads((self.folder / "metrics.json").read_text("utf-8"))
 
@@ -84,35 +85,46 @@ class Run:
 
     @cached_property
     def codes(self) -> dict[str, np.ndarray]:
-        """The test images: codes (N, D), pids, camids, orientations, names; in index order."""
+        """The test images: codes (N, D), pids, camids, orientations, names; in index order.
+
+        And `splits`, query or gallery, where the data name them.
+        """
         with np.load(self.folder / "codes.npz", allow_pickle=False) as archive:
             return dict(archive)
 
+    @property
+    def directions(self) -> list[str]:
+        """The directions in which the test images were scored, without their mean."""
+        return [name for name in self.metrics["test"] if name != BOTH]
+
+    @property
+    def persons(self) -> np.ndarray:
+        """The test persons, without Market-1501's junk and distractors."""
+        splits = self.codes.get("splits", np.zeros(0, str))
+        asks = splits == "query" if "query" in splits else slice(None)
+        return np.unique(self.codes["pids"][asks])
+
+    @property
+    def shown(self) -> str:
+        """The direction of single rankings: A to B, or the data's own queries."""
+        return self.directions[0]
+
     def query_gallery(self, direction: str = "A->B") -> tuple[dict, dict]:
-        """Split the test images into the query camera's and the gallery camera's.
+        """Split the test images into queries and gallery.
 
         Args:
-            direction: such as "A->B", camera A queries the gallery of camera B. Letters name the
-                cameras in ascending order of their ids.
+            direction: one of `directions`, as `engine.sides.sides` takes it.
         Returns:
             (query, gallery), each a dict with the arrays of `codes` and `rows`, the positions of
             its images among all test images.
         Raises:
             ValueError: no such camera, or one camera on both sides.
         """
-        camids = np.unique(self.codes["camids"])
-        letters = dict(zip(ascii_uppercase, camids.tolist(), strict=False))
-        sides = direction.split("->")
-        if len(sides) != 2 or sides[0] == sides[1] or not set(sides) <= set(letters):
-            raise ValueError(
-                f"direction is {direction!r}; expected two different cameras of "
-                f"{', '.join(letters)}, such as 'A->B'"
-            )
-        parts = []
-        for letter in sides:
-            rows = np.flatnonzero(self.codes["camids"] == letters[letter])
-            parts.append({name: array[rows] for name, array in self.codes.items()} | {"rows": rows})
-        return tuple(parts)
+        parts = sides(direction, self.codes["camids"], self.codes.get("splits"))
+        return tuple(
+            {name: array[rows] for name, array in self.codes.items()} | {"rows": rows}
+            for rows in parts
+        )
 
     def scored_arrays(self, direction: str = "A->B", orientations: bool = False) -> list:
         """The arguments of `metrics.evaluate`, or of `metrics.viewpoint_grid` with orientations.
@@ -182,11 +194,41 @@ def made_from(config: RunConfig, row: RunConfig, split: int) -> bool:
     return config == row.model_copy(update=values)
 
 
-def scores_frame(runs: list[Run], direction: str = "A->B", part: str = "test") -> pd.DataFrame:
-    """One row per run: row name, split, scores of one direction in percent (NaN if it failed)."""
+def table_direction(runs: list[Run]) -> str:
+    """The direction that tables of these runs show: `sides.main_direction` of what was scored."""
+    return main_direction({name for run in runs if not run.failed for name in run.metrics["test"]})
+
+
+def scores_frame(runs: list[Run], direction: str = "", part: str = "test") -> pd.DataFrame:
+    """One row per run: row name, split, scores of one direction in percent (NaN if it has none).
+
+    Args:
+        runs: ended runs.
+        direction: one of `Run.directions` or "both"; empty: `table_direction`.
+        part: "test", "train" or "reranked".
+    """
+    direction = direction or table_direction(runs)
     lines = []
     for run in runs:
-        scores = {} if run.failed else run.metrics[part][direction]
+        scores = {}
+        if not run.failed:
+            names = next(iter(run.metrics["test"].values()))
+            scores = run.metrics[part].get(direction, dict.fromkeys(names, np.nan))
         line = {"row": run.config.row, "split": run.config.split}
         lines.append(line | {name: 100 * value for name, value in scores.items()})
     return pd.DataFrame(lines)
+
+
+def chance(runs: list[Run]) -> float:
+    """Rank-1 of a random order of the gallery: the mean share of matches in what a query ranks."""
+    run = next((run for run in runs if not run.failed), None)
+    shares = []
+    for parts in map(run.query_gallery, run.directions) if run else ():
+        asked, ranked = (pd.DataFrame({k: s[k] for k in ("pids", "camids")}) for s in parts)
+        own = Counter(ranked.pids)
+        of_camera = Counter(ranked.itertuples(index=False, name=None))
+        for view in asked.itertuples(index=False, name=None):
+            same, pid = of_camera[view], view[0]  # own person, own camera: neither match nor wrong
+            if own[pid] > same:
+                shares.append((own[pid] - same) / (len(ranked) - same - own[-1]))  # -1: junk
+    return float(np.mean(shares)) if shares else np.nan

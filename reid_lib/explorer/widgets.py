@@ -16,11 +16,12 @@ from IPython.display import display
 from PIL import Image
 
 from reid_lib.config import Preset
-from reid_lib.dataset import fingerprint, load_pixels, read_pku
+from reid_lib.dataset import file_names, fingerprint, load_pixels, printable
+from reid_lib.engine.plan import read_data
 from reid_lib.engine.runs import Run, read_run
 from reid_lib.metrics import rank_gallery
+from reid_lib.retrieval.readers import read_images
 
-DIRECTION = "A->B"  # as in Table 1
 SIZE = 128, 256  # pixels: the largest width and height of a picture
 MENUS = ("preset", "split", "row", "beside", "orientation", "query")
 _PAGES = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True)
@@ -50,22 +51,24 @@ def nearest(run: Run, name: str, k: int = 10) -> pd.DataFrame:
 
     Args:
         run: a finished run.
-        name: the query's file name; the other camera's images are its gallery.
+        name: the query's file name; its gallery is that of its first direction in `run.queries`.
         k: how many.
     Returns:
         One row per image: name, pid, orientation, sq_distance, kind ("correct", "wrong" or "junk"),
         rank (junk is not counted and has rank 0).
     Raises:
-        ValueError: the run has no image of that name.
+        ValueError: the run has no query of that name.
     """
-    part = run.codes
-    if name not in part["names"]:
-        raise ValueError(f"{run.folder} has no test image {name!r}")
-    query = np.flatnonzero(part["names"] == name)[0]
-    gallery = np.flatnonzero(part["camids"] != part["camids"][query])
-    each = (part[key][where] for key in ("codes", "pids", "camids") for where in (query, gallery))
+    asked = run.queries.direction[run.queries.name.astype(str) == name]
+    if asked.empty:
+        raise ValueError(f"{run.folder} has no test image {name!r} that is a query")
+    query, gallery = run.query_gallery(asked.iloc[0])
+    place = np.flatnonzero(query["names"] == name)[0]
+    each = [
+        part for key in ("codes", "pids", "camids") for part in (query[key][place], gallery[key])
+    ]
     order = rank_gallery(*each).head(k)
-    shown = {key: part[key][gallery[order.row]] for key in ("names", "pids", "orientations")}
+    shown = {key: gallery[key][order.row] for key in ("names", "pids", "orientations")}
     frame = pd.DataFrame(shown).rename(columns=lambda key: key.rstrip("s"))
     return frame.assign(
         sq_distance=order.distance.to_numpy() ** 2,
@@ -108,8 +111,9 @@ def controls(study: Preset, root: str | Path = "..") -> ipywidgets.VBox:
     """Menus for preset, split, row, the row beside it, orientation and query, and their galleries.
 
     The presets are `study` and all others with finished runs under `root`/results; the queries are
-    those of camera A, in ascending order of their average precision under the row. Pictures are
-    shown if a folder under `root`/data, or the study's own, has the fingerprint of the run's data.
+    those of camera A to B, or the data's own, in ascending order of their average precision under
+    the row. Pictures are shown if a folder under `root`/data, or the study's own data, has the
+    fingerprint of the run's data.
 
     Args:
         study: the preset to begin with; its last row and first split.
@@ -172,12 +176,18 @@ def _choose(menus: Mapping, runs: Mapping, queries_of: Callable) -> tuple[str, l
     }
     beside = others.get(_offer(menus["beside"], [*others, "none"]))
     queries = queries_of(run)
-    turns = [("all", 0), *((str(turn), turn) for turn in sorted(set(queries.orientation)))]
+    known = sorted(set(queries.orientation) - {0})
+    turns = [("all", 0), *((str(turn), turn) for turn in known)]
     turn = _offer(menus["orientation"], turns)
-    words = "{0.name}   AP {1:.1f} %   (person {0.pid}, orientation {0.orientation})"
     offered = [q for q in queries.itertuples() if turn in (0, q.orientation)]
-    name = _offer(menus["query"], [(words.format(q, 100 * q.AP), q.name) for q in offered])
+    name = _offer(menus["query"], [(_query_words(q), q.name) for q in offered])
     return name, [run] if beside is None else [run, beside]
+
+
+def _query_words(query) -> str:
+    turn = f", orientation {query.orientation}" if query.orientation else ""
+    words = f"{printable(query.name)}   AP {100 * query.AP:.1f} %"
+    return f"{words}   (person {query.pid}{turn})"
 
 
 def _offer(menu: ipywidgets.Dropdown, options: list, default=None):
@@ -197,8 +207,9 @@ def show(box: ipywidgets.VBox) -> None:
 
 
 def _queries(run: Run) -> pd.DataFrame:
-    """One row per query of camera A, hardest first: name, pid, orientation, AP, first_match."""
-    queries = run.queries[run.queries.direction == DIRECTION].astype({"name": str})
+    """One row per query of the first direction, hardest first: name, pid, orientation, AP, ..."""
+    queries = run.queries[run.queries.direction == run.queries.direction.iloc[0]]
+    queries = queries.dropna(subset="AP").astype({"name": str})
     turns = dict(zip(run.codes["names"].tolist(), run.codes["orientations"].tolist(), strict=True))
     queries = queries.assign(orientation=queries.name.map(turns))
     return queries.sort_values("AP", kind="stable", ignore_index=True)
@@ -208,8 +219,8 @@ def _files(study: Preset, root: Path) -> dict[str, dict[str, str]]:
     """Fingerprint of a data set -> file name -> path, for each known folder of images."""
     folders = [*(root / "data").glob("embedded-*"), *[study.data] * isinstance(study.data, Path)]
     found = {}
-    for folder in filter(Path.is_dir, folders):
+    for folder in filter(Path.exists, folders):
         with contextlib.suppress(OSError, ValueError):  # no complete data set, so no run used it
-            index = read_pku(folder)
-            found[fingerprint(index)] = {Path(path).name: path for path in index.path}
+            index = read_data(study, folder) if folder is study.data else read_images(folder)
+            found[fingerprint(index)] = dict(zip(file_names(index), index.path, strict=True))
     return found

@@ -102,12 +102,17 @@ def ranked_case(
 
 
 @style.in_style()
-def person_sheet(images: np.ndarray, title: str = "") -> Figure:
-    """Show the 16 views of one person; columns: orientations; rows: cameras.
+def person_sheet(
+    images: np.ndarray, title: str = "", cameras: Sequence = (), columns: str = "orientation"
+) -> Figure:
+    """Show the images of one person; rows: cameras; columns: orientations, or one after another.
 
     Args:
-        images: (2, 8, H, W, 3) uint8; images[c, o] is camera c + 1, orientation o + 1.
+        images: (C, V, H, W, 3) uint8; images[c, o] is of camera c, by default orientation o + 1. A
+            white picture stands for a missing one.
         title: one line above the sheet, taken literally.
+        cameras: their names; 1 to C if empty.
+        columns: what a column is, as a word above them.
     Returns:
         A figure up to two columns wide.
     Raises:
@@ -117,14 +122,16 @@ def person_sheet(images: np.ndarray, title: str = "") -> Figure:
         >>> len(sheet.axes)
         16
     """
-    style.check_shapes({"images": images}, images="2 8 H W 3")
-    figure, grid = _image_figure(2, [1] * 8, _ratio(images), 0.1, 0.6)
-    for (camera, orientation), axes in np.ndenumerate(grid):
-        _show_image(axes, images[camera][orientation], below=str(orientation + 1) if camera else "")
-    for camera, axes in enumerate(grid[:, 0], 1):
-        axes.set_ylabel(f"camera {camera}")
+    style.check_shapes({"images": images}, images="c v H W 3")
+    count, views = np.shape(images)[:2]
+    figure, grid = _image_figure(count, [1] * views, _ratio(images), 0.1, 0.6)
+    for (camera, place), axes in np.ndenumerate(grid):
+        below = str(place + 1) if camera == count - 1 else ""
+        _show_image(axes, images[camera][place], below=below)
+    for name, axes in zip(cameras or range(1, count + 1), grid[:, 0], strict=True):
+        axes.set_ylabel(f"camera {name}")
     figure.suptitle(style.wrap(title, 80))
-    figure.supxlabel("orientation")
+    figure.supxlabel(columns)
     return style.finish(figure)
 
 

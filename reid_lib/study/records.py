@@ -14,7 +14,8 @@ from scipy.spatial.distance import cdist
 from reid_lib import config as configuration
 from reid_lib.config import PRESETS, RunConfig
 from reid_lib.engine.files import write_json, write_text
-from reid_lib.engine.runs import Run, find_runs, read_run
+from reid_lib.engine.runs import Run, find_runs, read_run, table_direction
+from reid_lib.engine.sides import BOTH
 from reid_lib.metrics import Protocol, viewpoint_grid
 
 COMMITTED = PRESETS.parent / "figures" / "pku74"  # records of the runs on real images
@@ -95,6 +96,10 @@ def collect_records(results: list[Path], out: Path) -> list[Path]:
         run = read_run(folder)
         if run.failed:
             warnings.warn(f"{folder} failed and leaves no record: {run.failed}", stacklevel=2)
+            continue
+        if "B->A" not in run.directions or len(run.directions) > 2 or not is_oriented(run):
+            text = "records are of two cameras and known orientations"
+            warnings.warn(f"{folder} leaves no record: {text}", stacklevel=2)
             continue
         config = run.config
         parts = config.backbone, config.start, config.setting, f"{config.epochs}-epochs"
@@ -280,10 +285,32 @@ def brief(frame: pd.DataFrame) -> dict[str, str]:
     return names.mask(names.duplicated(keep=False), names.index.to_series()).to_dict()
 
 
+def is_oriented(run: Run) -> bool:
+    """Whether the orientation of every test image is known."""
+    return bool((run.codes["orientations"] > 0).all())
+
+
+def viewpoints(run: Run) -> pd.DataFrame:
+    """`metrics.viewpoint_grid` in the direction of Table 1, of several cameras the mean over all.
+
+    Beside its columns `same_over_other`, the distance within a person over the mean distance
+    between persons. Images without an orientation do not count.
+    """
+    main = table_direction([run])
+    grids = [
+        viewpoint_grid(*run.scored_arrays(direction, orientations=True), Protocol(unmatched="drop"))
+        for direction in (run.directions if main == BOTH else [main])
+    ]
+    views = ["query_orientation", "gallery_orientation"]
+    grid = pd.concat(grids).groupby(views, as_index=False).mean() if len(grids) > 1 else grids[0]
+    grid = grid[(grid[views] > 0).all(axis=1)].reset_index(drop=True)
+    return grid.assign(same_over_other=grid.same_distance / grid.other_distance.mean())
+
+
 def agreement_by_angle(run: Run, draws: int = 2000, seed: int = 0) -> pd.DataFrame:
     """How far apart a person's codes lie, by the angle between the two views (claim 3).
 
-    The mean distance between codes of one person from the two cameras, divided by the mean distance
+    The mean distance between codes of one person from two cameras, divided by the mean distance
     between codes of different persons, so that networks of another scale can be compared.
 
     Args:
@@ -293,22 +320,31 @@ def agreement_by_angle(run: Run, draws: int = 2000, seed: int = 0) -> pd.DataFra
     Returns:
         One row per angle (degrees, 0 to 180): value, low and high (95 %).
     """
-    part = run.codes
-    first = part["camids"] == part["camids"].min()
-    pids = np.unique(part["pids"])
-    dist = cdist(part["codes"][first], part["codes"][~first])
-    same = part["pids"][first][:, None] == part["pids"][~first][None, :]
-    views = part["orientations"]
-    angle = view_angle(views[first][:, None], views[~first][None, :])
-    unit = dist[~same].mean()
-    owner = np.searchsorted(pids, part["pids"][first])
+    part, pids = run.codes, run.persons
+    kept = np.isin(part["pids"], pids)
+    codes, views, own, camids = (
+        part[name][kept] for name in ("codes", "orientations", "pids", "camids")
+    )
+    lines, shares = [], []
+    for camera in np.unique(camids)[:-1]:  # each pair of cameras once
+        q, g = np.flatnonzero(camids == camera), np.flatnonzero(camids > camera)
+        dist, same = cdist(codes[q], codes[g]), own[q][:, None] == own[g][None, :]
+        angle = view_angle(views[q][:, None], views[g][None, :])
+        angle = np.where((views[q] > 0)[:, None] & (views[g] > 0)[None, :], angle, -1)
+        shares.append((np.searchsorted(pids, own[q]), dist, same, angle))
+    total = sum(dist[~same].sum() for _, dist, same, _ in shares)
+    unit = total / sum((~same).sum() for _, _, same, _ in shares)
     drawn = np.random.default_rng(seed).integers(len(pids), size=(draws, len(pids)))
-    lines = []
     for degrees in ANGLES:
-        chosen = same & (angle == degrees)
-        sums = np.bincount(owner, (dist * chosen).sum(1), len(pids)) / unit
-        counts = np.bincount(owner, chosen.sum(1), len(pids))
-        low, high = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), [0.025, 0.975])
-        value = sums.sum() / counts.sum()
+        sums, counts = np.zeros(len(pids)), np.zeros(len(pids))
+        for owner, dist, same, angle in shares:
+            chosen = same & (angle == degrees)
+            sums += np.bincount(owner, (dist * chosen).sum(1), len(pids)) / unit
+            counts += np.bincount(owner, chosen.sum(1), len(pids))
+        with np.errstate(invalid="ignore"):  # no pair of this angle
+            ratios = sums[drawn].sum(1) / counts[drawn].sum(1)
+            value = np.divide(sums.sum(), counts.sum())
+        known = ratios[np.isfinite(ratios)]
+        low, high = np.quantile(known, [0.025, 0.975]) if len(known) else (np.nan, np.nan)
         lines.append({"angle": degrees, "value": value, "low": low, "high": high})
     return pd.DataFrame(lines)

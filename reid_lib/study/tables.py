@@ -10,10 +10,10 @@ import pandas as pd
 import yaml
 
 from reid_lib.config import PAPER_PERSONS, PAPER_TABLE
-from reid_lib.engine.runs import Run, scores_frame
+from reid_lib.engine.runs import Run, chance, scores_frame, table_direction
+from reid_lib.engine.sides import direction_words
 from reid_lib.study.records import (
     DECIDING,
-    DIRECTION,
     FOUND,
     LAST,
     NEAR,
@@ -108,12 +108,13 @@ def protocol_notice(frame: pd.DataFrame) -> str:
 # --- Table 1 --------------------------------------------------------------------------------------
 
 
-def table1(runs: list[Run], direction: str = DIRECTION) -> pd.DataFrame:
+def table1(runs: list[Run], direction: str = "") -> pd.DataFrame:
     """Table 1: measured scores beside the paper's.
 
     Args:
         runs: finished runs, one or several splits per row of the table.
-        direction: which camera's images are queries to which camera's gallery.
+        direction: one of `Run.directions`, or "both"; empty: camera A to B of two cameras, the mean
+            over all pairs of several, the data's own queries where they name them.
     Returns:
         A frame indexed by row name with two-level columns: `measured` (mean over the splits, in
         percent; NaN where one of the row's runs failed), `sd` (over the splits, only where there
@@ -136,8 +137,10 @@ def table1(runs: list[Run], direction: str = DIRECTION) -> pd.DataFrame:
     return pd.concat(blocks, axis=1)
 
 
-def caption(runs: list[Run], direction: str = DIRECTION) -> str:
+def caption(runs: list[Run], direction: str = "") -> str:
     """What a table must say about itself: data, size, recipe, splits, direction, protocol."""
+    direction = direction or table_direction(runs)
+    scored = {name for run in runs if not run.failed for name in run.metrics["test"]}
     persons = runs[0].manifest["persons"]
     splits = sorted({run.config.split for run in runs})
     configs = [run.config.model_dump() for run in runs]
@@ -149,9 +152,9 @@ def caption(runs: list[Run], direction: str = DIRECTION) -> str:
     )
     text = (
         f"{persons['train']} persons to train, {persons['test']} to test; "
-        f"{'; '.join(recipes)}; {several}{', '.join(map(str, splits))}; camera "
-        f"{direction.replace('->', ' to ')}; in percent (a random order of the gallery has rank-1 "
-        f"{100 / persons['test']:.1f})."
+        f"{'; '.join(recipes)}; {several}{', '.join(map(str, splits))}; "
+        f"{direction_words(scored, direction)}; in percent (a random order of the gallery has "
+        f"rank-1 {100 * chance(runs):.1f})."
     )
     return f"{text} {NOTES['quantised']}" if QUANTISED_WORDS in text else text
 
