@@ -8,7 +8,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from reid_lib.retrieval.layouts import gives_split
+from reid_lib.engine.layouts import gives_split
 
 _PACKAGE = Path(__file__).resolve().parent
 # In a wheel the presets lie inside the package, in a checkout beside it.

@@ -21,7 +21,7 @@ import pandas as pd
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from reid_lib.config import RunConfig
-from reid_lib.retrieval.layouts import PKU_NAME, SUFFIXES
+from reid_lib.engine.layouts import PKU_NAME, SUFFIXES
 
 if TYPE_CHECKING:  # `reid check` answers without waiting for torch
     import torch

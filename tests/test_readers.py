@@ -18,8 +18,8 @@ from reid_lib.dataset import (
     usual_size,
 )
 from reid_lib.engine.checks import check
+from reid_lib.engine.layouts import gives_split, layout
 from reid_lib.engine.plan import check_plan
-from reid_lib.retrieval.layouts import gives_split, layout
 from reid_lib.retrieval.readers import read_csv, read_images, read_market
 
 BASE = ["path", "pid", "camid", "orientation", "name"]

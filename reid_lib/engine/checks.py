@@ -18,8 +18,8 @@ from reid_lib.dataset import (
     printable,
     shorten,
 )
+from reid_lib.engine.layouts import WORDS
 from reid_lib.engine.sides import matched
-from reid_lib.retrieval.layouts import WORDS
 from reid_lib.retrieval.readers import scan_images
 
 PKU_PERSONS, PKU_CAMERAS, PKU_SIZE = 114, 2, (48, 128)  # width, height

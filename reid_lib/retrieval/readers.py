@@ -13,8 +13,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from reid_lib.dataset import WHERE, printable, read_pku, scan, shorten
-from reid_lib.retrieval import layouts
-from reid_lib.retrieval.layouts import WORDS, layout, split_folders
+from reid_lib.engine import layouts
+from reid_lib.engine.layouts import WORDS, layout, split_folders
 
 PARTS = ("train", "query", "gallery")
 COLUMNS = ("path", "pid", "camid", "orientation", "name", "split")

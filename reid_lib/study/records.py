@@ -136,7 +136,8 @@ def read_records(folder: str | Path) -> pd.DataFrame:
         `DECIDING` and "deciding train rank-1" repeat those of the reading's own codes.
         near_0, ..., near_180: the mean distance between codes of one person whose views lie so
         many degrees apart, over that between persons; found_0, ..., found_all: rank-1 where the
-        gallery is one view of each person; gap: near_180 - near_0; fall: found_0 - found_180. Norms of gradients and codes in the first and last epoch ("first grad_sl", ...).
+        gallery is one view of each person; gap: near_180 - near_0; fall: found_0 -
+        found_180. Norms of gradients and codes in the first and last epoch ("first grad_sl", ...).
         Of runs that differ in the name of their row alone, the first is kept.
     Raises:
         ValueError: there is no record, or there are records that must not be averaged: of several
