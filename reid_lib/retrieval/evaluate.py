@@ -6,7 +6,8 @@ import pandas as pd
 import torch
 
 from reid_lib.dataset import load_pixels
-from reid_lib.metrics import Protocol, Result, evaluate, evaluate_cameras
+from reid_lib.engine.scores import results_of
+from reid_lib.metrics import Protocol, Result
 from reid_lib.retrieval.encoders import Encoder
 from reid_lib.retrieval.readers import read_images
 
@@ -24,18 +25,18 @@ def evaluate_data(
             these are ranked; else each ordered pair of cameras, over all persons.
         protocol: how a ranked gallery is scored.
     Returns:
-        "query->gallery" -> result, or the results of `evaluate_cameras`.
+        "query->gallery" -> result, or the results of `evaluate_cameras`. A query without a match is
+        left out, and the protocol says so.
     Raises:
-        ValueError: as `read_images`, `load_pixels` and `evaluate`.
+        ValueError: as `read_images` and `load_pixels`; or no query has a match.
     """
     index = read_images(data)
-    if "split" not in index:
-        ids = index.pid.to_numpy(), index.camid.to_numpy()
-        return evaluate_cameras(_codes(encoder, index), *ids, protocol)
-    sides = [index[index.split == side] for side in ("query", "gallery")]
-    codes = [_codes(encoder, side) for side in sides]
-    ids = [side[name].to_numpy() for name in ("pid", "camid") for side in sides]
-    return {"query->gallery": evaluate(*codes, *ids, protocol)}
+    if "split" in index:
+        index = index[index["split"] != "train"].reset_index(drop=True)
+    results = results_of(_codes(encoder, index), index, protocol)
+    if not results:
+        raise ValueError(f"{data}: no query has a match, nobody is seen by two cameras")
+    return results
 
 
 def scores_text(results: dict[str, Result]) -> str:
