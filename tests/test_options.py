@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from torchvision.transforms import functional as TF
 
 from reid_lib import augment, losses, metrics
-from reid_lib.config import TERMS, RunConfig, load_preset
+from reid_lib.config import CONSTANTS, SETTINGS, TERMS, RunConfig, load_preset
 from reid_lib.dataset import load_pixels, read_pku, split_persons
 from reid_lib.engine.prepare import resolve
 from reid_lib.metrics import Protocol, evaluate, rank_gallery
@@ -92,15 +92,11 @@ def test_a_code_that_is_not_finite_is_refused_before_it_is_normalised():
 
 @pytest.mark.parametrize("setting, terms", TERMS.items())
 def test_the_loss_of_a_setting_is_the_sum_of_its_terms(preset_file, tmp_path, setting, terms):
-    preset = load_preset(str(preset_file))
-    implied = {"batches": "pk"} if "tri" in terms else {}
-    weights = {"beta": 5e-5 * ("cl" in terms), "gamma": 1e-6 * ("sl" in terms)}
-    run = trained(
-        preset_file, tmp_path / "run", setting=setting, **implied, **weights, row=preset.rows[0].row
-    )
+    implied = dict.fromkeys(CONSTANTS) | SETTINGS[setting]
+    run = trained(preset_file, tmp_path / "run", "htri", setting=setting, **implied)
     last = run.history.iloc[-1]
     assert {name.removeprefix("l_") for name in last.index if name.startswith("l_")} == set(terms)
-    sign = {"sr": 1, "tri": 1, "cl": 5e-5, "sl": -1e-6}
+    sign = {"sr": 1, "tri": 1, "rel": 1, "cl": 5e-5, "sl": -1e-6}
     assert last.loss == pytest.approx(sum(sign[t] * last[f"l_{t}"] for t in terms), rel=1e-5)
 
 

@@ -33,9 +33,19 @@ def rank(
     Raises:
         ValueError: a query cannot be read, or another network made the gallery's codes.
     Example:
-        >>> rank(["query.jpg"], "codes.npz", top=3)  # doctest: +SKIP
-               query  rank       name  distance
-        0  query.jpg     1  a/007.jpg      3.21
+        >>> from tempfile import TemporaryDirectory
+        >>> from reid_lib.retrieval.encode import encode_folder
+        >>> def colours(pixels):  # in the place of a network
+        ...     return pixels.float().mean((2, 3)).numpy()
+        >>> encoder = Encoder("mean colours", "0", (4, 2), colours)
+        >>> with TemporaryDirectory() as folder:
+        ...     names = [f"{folder}/{shade}.png" for shade in (10, 15, 60)]
+        ...     for name, shade in zip(names, (10, 15, 60)):
+        ...         Image.new("RGB", (2, 4), (shade, 0, 0)).save(name)
+        ...     skipped = encode_folder(folder, f"{folder}/codes.npz", encoder)
+        ...     ranked = rank(names[:1], f"{folder}/codes.npz", top=2, encoder=encoder)
+        >>> ranked[["rank", "name", "distance"]].values.tolist()
+        [[1, '10.png', 0.0], [2, '15.png', 5.0]]
     """
     content = read_codes_file(gallery)
     encoder = encoder or open_encoder(str(content["weights"]))
