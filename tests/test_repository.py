@@ -236,6 +236,16 @@ def test_every_preset_and_notebook_is_described():
         assert f"- [{path.stem}](notebooks/{path.name}): " in text
 
 
+def test_every_test_file_is_described_and_each_promise_names_a_test():
+    folder = REPOSITORY / "tests"
+    said = (folder / "README.md").read_text()
+    files = {path.name for path in folder.glob("*.py")} - {"conftest.py"}
+    assert set(re.findall(r"`(\w+\.py)`", said)) - {"conftest.py"} == files
+    code = "".join(path.read_text() for path in folder.glob("test_*.py"))
+    named = re.findall(r"`(test_\w+)`", said)
+    assert len(named) > 20 and [name for name in named if f"def {name}(" not in code] == []
+
+
 # Code and data
 
 

@@ -115,7 +115,7 @@ def differences(pairs: Pairs, columns: Sequence[str]) -> pd.DataFrame:
         table["values"] = list(gains.T.to_numpy())
         labels = {"which": listed(gains.index), "unfitted": not_fitted(*used), **labels}
         lines.append(table.rename_axis("score").reset_index().assign(**labels))
-    return pd.concat(lines, ignore_index=True) if lines else pd.DataFrame(columns=EMPTY, dtype=str)
+    return pd.concat(lines, ignore_index=True) if lines else pd.DataFrame(columns=EMPTY)
 
 
 def _gains(better: pd.DataFrame, worse: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
