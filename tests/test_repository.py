@@ -410,3 +410,10 @@ def test_no_module_is_a_drawer_for_everything():
     for path in (REPOSITORY / "reid_lib").rglob("*.py"):
         assert path.name != "utils.py"
         assert "assert " not in re.sub(r'""".*?"""|#.*', "", path.read_text(), flags=re.DOTALL)
+
+
+def test_one_version_stands_in_the_package_the_citation_and_the_changelog():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
+    citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())["version"]
+    changelog = re.search(r"^## (\S+)", (REPOSITORY / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert project == citation == changelog.group(1)
