@@ -1,3 +1,3 @@
 """A reproducible companion to "What Makes You Look Like You" (Wei, Lin, Lin, Liao)."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -416,4 +416,6 @@ def test_one_version_stands_in_the_package_the_citation_and_the_changelog():
     project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
     citation = yaml.safe_load((REPOSITORY / "CITATION.cff").read_text())["version"]
     changelog = re.search(r"^## (\S+)", (REPOSITORY / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert project == citation == changelog.group(1)
+    import reid_lib
+
+    assert project == citation == changelog.group(1) == reid_lib.__version__
