@@ -135,9 +135,15 @@ def _notebook(arguments) -> int:
 
 
 def _summary(arguments) -> None:
+    from reid_lib.config import Embedded
+    from reid_lib.engine.files import write_text
     from reid_lib.study.summary import summary
 
-    print(summary(_preset(arguments), arguments.root))
+    preset = _preset(arguments)
+    text = summary(preset, arguments.root)
+    place = "figures" if isinstance(preset.data, Embedded) else "results"  # as the figures' own
+    write_text(arguments.root / place / preset.name / "summary.txt", f"{text}\n")
+    print(text)
 
 
 def _records(arguments) -> None:

@@ -477,6 +477,7 @@ def test_the_summary_says_where_to_look_and_how_long_each_stage_took(smoke):
         assert f"  {stage} " in said
     metrics = json.loads((smoke / "results/smoke/set3/split-0/metrics.json").read_text())
     assert f"{100 * metrics['test']['A->B']['mAP']:.1f}" in said
+    assert (smoke / "figures/smoke/summary.txt").read_text() == said
 
 
 @pytest.mark.slow
