@@ -419,3 +419,10 @@ def test_one_version_stands_in_the_package_the_citation_and_the_changelog():
     import reid_lib
 
     assert project == citation == changelog.group(1) == reid_lib.__version__
+
+
+def test_a_notebook_links_only_to_what_the_article_has_too():
+    for path in (REPOSITORY / "notebooks").glob("*.ipynb"):
+        for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
+            local = target.startswith("http") or (path.parent / target).suffix == ".ipynb"
+            assert local, f"{path.name}: the site has no page {target}"
