@@ -454,7 +454,9 @@ def test_every_figure_is_there_opens_and_is_not_blank(smoke, figure):
 @pytest.mark.slow
 def test_every_notebook_was_executed_without_an_error(smoke):
     executed = sorted((smoke / "results/smoke").rglob("*.ipynb"))
-    assert len(executed) == 12
+    every = {path.name for path in (REPOSITORY / "notebooks").glob("*.ipynb")}
+    assert {path.name for path in executed} >= every - {"03_train.ipynb"}  # once per run: five
+    assert len(executed) == len(every) - 1 + 5
     for path in executed:
         for cell in nbformat.read(path, 4).cells:
             kinds = [output.output_type for output in cell.get("outputs", [])]
