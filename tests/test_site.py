@@ -439,7 +439,9 @@ def test_tables_are_set_as_tables_and_what_a_function_returns_as_one_text(browse
         assert page.locator("table", has_text="verdict").count(), name
     page.goto(f"{address}/api/losses.html")
     returns = page.locator("dl", has=page.locator("[id$=total_loss]")).locator("dl.field-list")
-    assert "A scalar. For gamma > 0 it has no lower bound, since ever larger" in returns.inner_text()
+    assert (
+        "A scalar. For gamma > 0 it has no lower bound, since ever larger" in returns.inner_text()
+    )
     assert "return type" not in returns.inner_text().lower()  # shown in capitals
     page.close()
 
