@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.fx.experimental.optimization import fuse
 
 from reid_lib.augment import normalise
+from reid_lib.config import RunConfig
 
 ENCODING_BATCH = 128
 HEADS = ("fc", "classifier", "head")  # what torchvision calls the layers after the pooling
@@ -63,17 +64,31 @@ class ReIDNet(nn.Module):
         with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16):
             codes = self.backbone(images)
         codes = codes.float()
-        return codes, self.classifier(self.neck(self._global(codes)))
+        return codes, self.classifier(self.neck(self.global_codes(codes)))
 
     @torch.no_grad()
     def retrieval_codes(self, codes: Tensor) -> Tensor:
         """(N, D): the codes used for retrieval, after the batch-norm neck, if any."""
-        return copy.deepcopy(self.neck).eval()(self._global(codes))
+        return copy.deepcopy(self.neck).eval()(self.global_codes(codes))
 
-    def _global(self, codes: Tensor) -> Tensor:
+    def global_codes(self, codes: Tensor) -> Tensor:
+        """(N, D): the mean over the stripes where retrieval takes it, else the codes."""
         if self.averaged == 1:
             return codes
         return codes.unflatten(1, (-1, self.averaged)).mean(2)
+
+
+def network_of(config: RunConfig, persons: int) -> ReIDNet:
+    """Build the network that a configuration names, with its random initial weights.
+
+    Args:
+        config: the keys of the network, its seed and its precision are used.
+        persons: P, the number of training persons.
+    Returns:
+        The network, without what its loss may learn (`reid_lib.related.learned_module`).
+    """
+    pooling = config.stripes, config.setting == "aligned"
+    return ReIDNet(config.backbone, persons, config.seed, config.neck, config.precision, *pooling)
 
 
 @torch.no_grad()

@@ -32,7 +32,7 @@ from reid_lib.losses import (
     scatter_loss,
     total_loss,
 )
-from reid_lib.model import ReIDNet, encode, load_weights
+from reid_lib.model import ReIDNet, encode, load_weights, network_of
 from reid_lib.related import learned_module, related_loss
 
 
@@ -251,8 +251,7 @@ def start(config: RunConfig, data: Data, weights: Path | None = None) -> State:
     """
     torch.manual_seed(config.seed)
     device, persons = data.labels.device, int(data.labels.max()) + 1
-    pooling = config.stripes, config.setting == "aligned"
-    net = ReIDNet(config.backbone, persons, config.seed, config.neck, config.precision, *pooling)
+    net = network_of(config, persons)
     net.learned = learned_module(config, persons, net.width)
     if weights:
         load_weights(net, weights)

@@ -15,12 +15,24 @@ from reid_lib.retrieval.encode import encode_folder, list_images, read_codes_fil
 from reid_lib.retrieval.encoders import Encoder, open_encoder
 from reid_lib.retrieval.rank import rank, write_page
 
+ROWS = {  # networks that differ from the plain one, or whose loss learns something too
+    "set3": "",
+    "neck": "setting: set1, neck: batchnorm",
+    "stripes": "setting: set2, stripes: 2",
+    "aligned": "setting: aligned, stripes: 2",
+    "arcface": "setting: arcface",
+    "centre": "setting: xent_htri_centre",
+}
+
 
 @pytest.fixture
-def run(tmp_path, preset_file, small):
-    """The folder of a finished run."""
-    assert main(["train", str(preset_file), "--row", "set3", "--root", str(tmp_path)]) == 0
-    return tmp_path / "results/tiny/set3/split-0"
+def run(tmp_path, preset_file, small, request):
+    """The folder of a finished run, of set 3 or of the row of `ROWS` that a test names."""
+    row = getattr(request, "param", "set3")
+    with preset_file.open("a") as file:
+        file.write(f"  - {{row: {row}, {ROWS[row]}}}\n" if ROWS[row] else "")
+    assert main(["train", str(preset_file), "--row", row, "--root", str(tmp_path)]) == 0
+    return tmp_path / "results/tiny" / row / "split-0"
 
 
 def means(calls=None):
@@ -51,6 +63,7 @@ def test_a_folder_without_images_is_refused(tmp_path, where, words, capsys):
     assert not list(tmp_path.glob("codes*"))
 
 
+@pytest.mark.parametrize("run", ROWS, indirect=True)
 def test_codes_of_a_run_are_those_of_its_network(run, folder, tmp_path):
     out = tmp_path / "codes.npz"
     assert main(["encode", str(folder), "--out", str(out), "--weights", str(run)]) == 0
@@ -112,6 +125,18 @@ def test_an_image_ranks_first_for_itself_and_distances_rise(folder, tmp_path):
     assert ranked.distance.iloc[0] == 0
 
 
+def test_the_command_ranks_as_many_as_asked_and_writes_the_page(run, folder, tmp_path, capsys):
+    out, page = tmp_path / "codes.npz", tmp_path / "page.html"
+    assert main(["encode", str(folder), "--out", str(out), "--weights", str(run)]) == 0
+    query = folder / "003_1_2.png"
+    capsys.readouterr()
+    asked = ["rank", str(query), "--gallery", str(out), "--top", "3", "--html", str(page)]
+    assert main(asked) == 0
+    _head, *lines, last = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and lines[0].split()[1:3] == ["1", query.name] and last == str(page)
+    assert page.read_text("utf-8").count("<li") == 4  # the query and three
+
+
 def test_codes_of_other_weights_are_not_compared(folder, tmp_path):
     out = tmp_path / "codes.npz"
     encode_folder(folder, out, means())
@@ -159,6 +184,7 @@ def test_a_weights_file_under_torchvisions_name_is_read(tmp_path, small):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("run", ["set3", "neck", "aligned"], indirect=True)
 def test_the_onnx_file_gives_the_codes_of_the_run_for_any_number_of_images(run, folder, tmp_path):
     pytest.importorskip("onnxruntime")
     file = tmp_path / "net.onnx"

@@ -14,7 +14,7 @@ from torchvision.models import list_models
 from reid_lib.augment import normalise
 from reid_lib.config import RunConfig
 from reid_lib.engine.files import sha256
-from reid_lib.model import ReIDNet, encode, load_weights
+from reid_lib.model import ReIDNet, encode, load_weights, network_of
 
 PAPER_SIZE = (128, 48)
 
@@ -57,7 +57,7 @@ def open_encoder(weights: str | Path) -> Encoder:
     return _from_onnx(path) if path.suffix == ".onnx" else _from_file(path)
 
 
-def network_of(folder: Path) -> tuple[ReIDNet, RunConfig]:
+def trained_network(folder: Path) -> tuple[ReIDNet, RunConfig]:
     """The trained network of a run folder, in evaluation mode and float32, and its configuration.
 
     Raises:
@@ -67,15 +67,14 @@ def network_of(folder: Path) -> tuple[ReIDNet, RunConfig]:
     if not (config.is_file() and file.is_file()):
         raise ValueError(f"{folder} holds no finished run; expected config.json and {file.name}")
     config = RunConfig.model_validate_json(config.read_text("utf-8"))
-    state = load_file(file)
-    persons = len(state["classifier.bias"])
-    net = ReIDNet(config.backbone, persons, neck=config.neck)
+    state = {k: v for k, v in load_file(file).items() if not k.startswith("learned.")}  # the loss's
+    net = network_of(config.model_copy(update={"precision": "fp32"}), len(state["classifier.bias"]))
     net.load_state_dict(state)
     return net.eval(), config
 
 
 def _from_run(folder: Path) -> Encoder:
-    net, config = network_of(folder)
+    net, config = trained_network(folder)
     size = config.image_size or size_of(folder)
     return _of(net, str(folder), sha256(folder / "weights.safetensors"), size)
 

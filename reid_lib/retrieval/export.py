@@ -7,7 +7,7 @@ from torch import nn
 
 from reid_lib.engine.files import write_file
 from reid_lib.model import folded
-from reid_lib.retrieval.encoders import network_of, size_of
+from reid_lib.retrieval.encoders import size_of, trained_network
 
 
 class _Codes(nn.Module):
@@ -15,10 +15,10 @@ class _Codes(nn.Module):
 
     def __init__(self, net):
         super().__init__()
-        self.backbone, self.neck = folded(net).float(), net.neck.eval()
+        self.backbone, self.net = folded(net).float(), net
 
     def forward(self, images):
-        return self.neck(self.backbone(images))
+        return self.net.neck(self.net.global_codes(self.backbone(images)))
 
 
 def export_onnx(run: str | Path, out: str | Path) -> None:
@@ -33,7 +33,7 @@ def export_onnx(run: str | Path, out: str | Path) -> None:
     Raises:
         ValueError: the folder holds no finished run.
     """
-    net, config = network_of(Path(run))
+    net, config = trained_network(Path(run))
     size = config.image_size or size_of(Path(run))
     images = torch.zeros(2, 3, *size)
     program = torch.onnx.export(
