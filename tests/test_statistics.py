@@ -10,21 +10,19 @@ from study_runs import a_run, frame_of, likely, several
 
 from reid_lib.config import PAPER_TABLE
 from reid_lib.study import records, statistics
+from reid_lib.study.noise import detectable, one_split_differences, seed_noise
 from reid_lib.study.records import DECIDING, read_records
 from reid_lib.study.statistics import (
     CONTRASTS,
     contrasts,
-    detectable,
     differences,
     gain,
     holm,
     judged,
     means,
     not_fitted,
-    one_split_differences,
     prediction,
     primary_family,
-    seed_noise,
     t_interval,
     verdict,
 )

@@ -5,8 +5,9 @@ from matplotlib.figure import Figure
 
 from reid_lib import plots
 from reid_lib.study.choices import orders, scatter_study
+from reid_lib.study.noise import one_split_differences
 from reid_lib.study.records import DECIDING, NEAR, brief
-from reid_lib.study.statistics import means, one_split_differences
+from reid_lib.study.statistics import means
 
 Pictures = dict[str, tuple[Figure, str]]  # name -> figure and alt text
 NEW = "interval: new persons"

@@ -6,12 +6,12 @@ from pathlib import Path
 import pandas as pd
 
 from reid_lib.metrics import paired_test
+from reid_lib.study.noise import one_split_differences
 from reid_lib.study.records import LAST, brief, listed, read_records, splits_words
 from reid_lib.study.statistics import (
     ESTIMANDS,
     contrasts,
     differences,
-    one_split_differences,
     planned,
     primary_family,
 )

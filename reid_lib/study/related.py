@@ -4,7 +4,6 @@ paper's arguments, by the rules of figures/pku74/PLAN.md."""
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
@@ -20,12 +19,10 @@ from reid_lib.study.records import (
 )
 from reid_lib.study.statistics import (
     ESTIMANDS,
-    LEVEL,
     differences,
-    holm,
+    judge_family,
     per_split,
     t_interval,
-    waiting_words,
 )
 from reid_lib.study.tables import change, markdown
 
@@ -122,15 +119,8 @@ def family(frame: pd.DataFrame) -> pd.DataFrame:
     table = differences(pairs, list(DECIDING)).reindex(columns=_COLUMNS)
     table = table.set_index(names).reindex(tests).reset_index().fillna({"splits": 0})
     table = table.replace({"score": DECIDING})
-    for estimand, prefix in ESTIMANDS.items():
-        table[f"{prefix}holm"] = holm(table[f"{prefix}p"].astype(float))
-        sign = np.sign(table.difference.astype(float)).where(table[f"{prefix}holm"] < LEVEL, 0)
-        two = sign.groupby([table.row, table.ours]).transform("sum")
-        said = two.map({2.0: "better", -2.0: "worse"}).fillna("inconclusive")
-        wanted = table.row.map(PLANNED)
-        few = [waiting_words(*counts) for counts in zip(table.splits, wanted, strict=True)]
-        table[estimand] = said.where(table.splits >= wanted, few)
-    return table
+    table["wanted"] = table.row.map(PLANNED)
+    return judge_family(table, ["row", "ours"], ("better", "worse"))
 
 
 _COLUMNS = ["row", "ours", "score", "splits", "difference", "agree"]

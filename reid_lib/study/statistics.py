@@ -14,9 +14,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 from scipy import stats
-from scipy.optimize import brentq
 
-from reid_lib.config import PAPER_TABLE
 from reid_lib.study.records import DECIDING, LAST, LIKELY, NEAR, QUANTISED, listed, splits_words
 
 # What beats what, says the paper.
@@ -234,6 +232,28 @@ def holm(p: Sequence[float]) -> np.ndarray:
     return corrected
 
 
+def judge_family(family: pd.DataFrame, contrast: list[str], words: tuple[str, str]) -> pd.DataFrame:
+    """Correct the tests of one family by Holm's method and judge its contrasts.
+
+    Args:
+        family: one row per test: difference, p and these_p, splits, wanted (planned splits).
+        contrast: the columns that name a contrast; it has one test per score.
+        words: the verdict where all its scores rise, where all fall; corrected p below 0.05.
+    Returns:
+        The family with the columns holm, these_holm, and one verdict per estimand, else
+        `inconclusive`; `not yet measured` before all planned splits.
+    """
+    keys = [family[name] for name in contrast]
+    for estimand, prefix in ESTIMANDS.items():
+        family[f"{prefix}holm"] = holm(family[f"{prefix}p"])
+        sign = np.sign(family.difference.astype(float)).where(family[f"{prefix}holm"] < LEVEL, 0)
+        least, most = (sign.groupby(keys).transform(end) for end in ("min", "max"))
+        said = np.select([least > 0, most < 0], words, "inconclusive")
+        few = [waiting_words(*counts) for counts in zip(family.splits, family.wanted, strict=True)]
+        family[estimand] = np.where(family.splits < family.wanted, few, said)
+    return family
+
+
 def planned(frame: pd.DataFrame) -> pd.DataFrame:
     """The runs of the planned tests: ResNet-18, quantised weights, likely reading, seed 0."""
     chosen = (frame.backbone == "resnet18") & (frame.reading == LIKELY) & (frame.changed == "")
@@ -265,99 +285,10 @@ def primary_family(frame: pd.DataFrame) -> pd.DataFrame:
             continue
         family = table.set_index(["contrast", "score"]).reindex(tests).reset_index()
         family = family.fillna({"splits": 0, "unfitted": "", "over": over})
-        for estimand, prefix in ESTIMANDS.items():
-            family[f"{prefix}holm"] = holm(family[f"{prefix}p"])
-            sign = np.sign(family.difference).where(family[f"{prefix}holm"] < LEVEL, 0)
-            least, most = (sign.groupby(family.contrast).transform(end) for end in ("min", "max"))
-            said = np.select([least > 0, most < 0], ["holds", "does not hold"], "inconclusive")
-            few = family.splits < len(splits)  # no verdict before all planned splits
-            words = [waiting_words(n, len(splits)) for n in family.splits]
-            family[estimand] = np.where(few, words, said)
+        family["wanted"] = len(splits)
+        family = judge_family(family, ["contrast"], ("holds", "does not hold"))
         families.append(family.replace({"score": PRIMARY_SCORES}))
     return pd.concat(families, ignore_index=True) if families else pd.DataFrame()
-
-
-# --- noise ----------------------------------------------------------------------------------------
-
-
-def seed_noise(frame: pd.DataFrame, columns: Sequence[str] = tuple(DECIDING)) -> pd.DataFrame:
-    """Standard deviations between seeds within a split and between splits (exploratory).
-
-    One-way random effects: the mean square within splits, and (mean square between splits - that
-    within) / n0, no less than zero, where n0 is the mean number of seeds corrected for imbalance.
-
-    Returns:
-        One row per network, setting and score that has several seeds on some of several splits:
-        runs, splits, within, between (the roots of these variances). Changed readings are left out.
-    """
-    lines = []
-    plain = frame[frame.changed == ""]
-    for (network, setting), part in plain.groupby(["network", "setting"], sort=False):
-        seeds = part.groupby("split").size()
-        runs, splits = seeds.sum(), len(seeds)
-        if splits < 2 or runs == splits:
-            continue
-        n0 = (runs - (seeds**2).sum() / runs) / (splits - 1)
-        for name in columns:
-            own = part.groupby("split")[name].transform("mean")
-            within = ((part[name] - own) ** 2).sum() / (runs - splits)
-            square = ((own - part[name].mean()) ** 2).sum() / (splits - 1)
-            line = {"network": network, "setting": setting, "score": name, "runs": runs}
-            between = max(0, (square - within) / n0)
-            lines.append(line | {"splits": splits, "within": within**0.5, "between": between**0.5})
-    return pd.DataFrame(lines)
-
-
-def detectable(sd: float, splits: int, power: float = 0.8) -> float:
-    """The smallest difference that a two-sided paired t test at 5 % finds with a given power.
-
-    For these persons: `sd` is that of the differences over splits, which count as independent.
-
-    Args:
-        sd: the standard deviation of one split's difference.
-        splits: how many splits, two or more.
-        power: the wanted chance to find it.
-    Returns:
-        The difference, in the unit of `sd`.
-    Example:
-        >>> round(detectable(1.0, 10), 2)
-        1.0
-    """
-    if splits < 2:
-        raise ValueError(f"{splits} split(s); a paired t test needs two or more")
-    bound = stats.t.ppf(1 - LEVEL / 2, splits - 1)
-
-    def missing(shift: float) -> float:
-        other = stats.nct.cdf(-bound, splits - 1, shift)  # NaN where too small to compute
-        return stats.nct.sf(bound, splits - 1, shift) + np.nan_to_num(other) - power
-
-    return float(brentq(missing, 0, 3 * bound) * sd / np.sqrt(splits))
-
-
-def one_split_differences(frame: pd.DataFrame) -> pd.DataFrame:
-    """How much a contrast varies from one split to another, beside the paper's gap (exploratory).
-
-    The paper reports one split, trained once: each split counts here with its first seed. Changed
-    readings are left out.
-
-    Returns:
-        One row per network, contrast and score: the columns of `differences`, paper (its gap; NaN
-        on networks other than ResNet-18) and detectable (`detectable` with these splits).
-    """
-    plain = frame[frame.changed == ""].sort_values("seed", kind="stable")
-    first = plain.drop_duplicates(["network", "setting", "split"])
-    paper = pd.DataFrame(PAPER_TABLE).T.rename(index={"resnet18_htri": "htri"})
-    lines = []
-    for network, part in first.groupby("network", sort=False):
-        table = differences(pairs_of(part, network=network), DECIDING).replace({"score": DECIDING})
-        for line in table.to_dict("records"):
-            better, worse = line["contrast"].split(" over ")
-            ours = part.backbone.iloc[0] == "resnet18"
-            gap = paper[line["score"]][better] - paper[line["score"]][worse] if ours else np.nan
-            n = line["splits"]
-            least = detectable(line["sd"], n) if n > 1 else np.nan
-            lines.append(line | {"paper": gap, "detectable": least})
-    return pd.DataFrame(lines)
 
 
 def prediction(frame: pd.DataFrame) -> pd.DataFrame:

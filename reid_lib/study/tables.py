@@ -12,6 +12,7 @@ import yaml
 from reid_lib.config import PAPER_PERSONS, PAPER_TABLE
 from reid_lib.engine.runs import Run, chance, scores_frame, table_direction
 from reid_lib.engine.sides import direction_words
+from reid_lib.study.noise import one_split_differences, seed_noise
 from reid_lib.study.records import (
     DECIDING,
     FOUND,
@@ -27,10 +28,8 @@ from reid_lib.study.statistics import (
     ESTIMANDS,
     contrasts,
     means,
-    one_split_differences,
     prediction,
     primary_family,
-    seed_noise,
 )
 
 NOTES = yaml.safe_load(Path(__file__).with_name("notes.yaml").read_text("utf-8"))
