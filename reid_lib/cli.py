@@ -14,6 +14,7 @@ EXTRAS = {  # module -> the optional dependencies of pyproject.toml that it come
     **dict.fromkeys(("matplotlib", "seaborn", "sklearn"), "plots"),
     **dict.fromkeys(("papermill", "nbformat", "ipywidgets", "jinja2", "IPython"), "notebooks"),
     **dict.fromkeys(("onnx", "onnxscript", "onnxruntime"), "onnx"),
+    "pytorch_metric_learning": "notebooks",
     "rocrate": "share",
 }
 
@@ -135,14 +136,12 @@ def _notebook(arguments) -> int:
 
 
 def _summary(arguments) -> None:
-    from reid_lib.config import Embedded
     from reid_lib.engine.files import write_text
     from reid_lib.study.summary import summary
 
     preset = _preset(arguments)
     text = summary(preset, arguments.root)
-    place = "figures" if isinstance(preset.data, Embedded) else "results"  # as the figures' own
-    write_text(arguments.root / place / preset.name / "summary.txt", f"{text}\n")
+    write_text(arguments.root / "figures" / preset.name / "summary.txt", f"{text}\n")
     print(text)
 
 

@@ -49,7 +49,7 @@ def triplet_all_loss(
     (their C = -1), after their formula as others quote it. Their triplets are drawn; ours are all.
 
     Raises:
-        ImportError: pytorch-metric-learning is not installed.
+        ModuleNotFoundError: pytorch-metric-learning is not installed.
     Example:
         >>> triplet_all_loss(torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1]))
         tensor(1.7500)
@@ -203,7 +203,7 @@ def learned_module(config: RunConfig, persons: int, width: int) -> nn.Module | N
     Returns:
         None where the config's setting has no such part.
     Raises:
-        ImportError: the setting needs pytorch-metric-learning, which is not installed.
+        ModuleNotFoundError: the setting needs pytorch-metric-learning, which is not installed.
     """
     if config.setting == "xent_htri_centre":
         return LearnedCentres(persons, width)
@@ -254,10 +254,11 @@ def _library():
     try:
         import pytorch_metric_learning.losses
     except ImportError:
-        raise ImportError(
+        message = (
             "the losses triplet_all, circle and arcface need pytorch-metric-learning: "
             "pip install 'reid_lib[notebooks]'"
-        ) from None
+        )
+        raise ModuleNotFoundError(message, name="pytorch_metric_learning") from None
     return pytorch_metric_learning
 
 

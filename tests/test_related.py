@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from reid_lib import related
 from reid_lib.aligned import aligned_distance, aligned_loss, shortest_path
+from reid_lib.cli import EXTRAS
 from reid_lib.config import SETTINGS, TERMS, RunConfig
 from reid_lib.losses import batch_hard_triplet_loss, hardest_pairs
 from reid_lib.related import (
@@ -378,8 +379,9 @@ def test_other_bad_input_is_refused_by_name():
 @pytest.mark.parametrize("setting", ["triplet_all", "circle", "arcface"])
 def test_without_the_library_a_setting_that_needs_it_says_so_before_training(setting, monkeypatch):
     monkeypatch.setitem(sys.modules, "pytorch_metric_learning.losses", None)
-    with pytest.raises(ImportError, match=r"pip install 'reid_lib\[notebooks\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'reid_lib\[notebooks\]'") as error:
         learned_module(config(setting), 3, 2)
+    assert error.value.name in EXTRAS  # the command says it in one sentence
     assert learned_module(config("msml"), 3, 2) is None
 
 
