@@ -255,6 +255,11 @@ def test_training_curves_plot_each_column_of_each_history(epochs, drawn):
     assert plotted == {name: len(h.columns) - 1 for name, h in given.items()}
 
 
+def test_training_curves_show_a_related_loss_and_its_gradient():
+    figure = plots.training_curves({"msml": of.a_history(("rel",))})
+    assert {"related loss", "gradient of the related loss"} <= {a.get_title() for a in figure.axes}
+
+
 def test_gradient_norms_share_one_scale(drawn):
     panels = [a for a in drawn("training_curves").axes if a.get_title().startswith("gradient")]
     assert len(panels) == 4

@@ -19,21 +19,23 @@ from scipy.spatial import ConvexHull, QhullError
 
 from reid_lib.plots import style
 
-_TEXTS = {  # title and unit of each panel, in three lines of four
+_TEXTS = {  # title and unit of each panel, in three lines of five
     "l_sr": (r"classification loss $\mathcal{L}_{SR}$", "nats"),
     "l_cl": (r"compact loss $\mathcal{L}_{CL}$", "squared distance"),
     "l_sl": (r"scatter loss $\mathcal{L}_{SL}$", "squared distance"),
     "l_tri": (r"triplet loss $\mathcal{L}_{tri}$", "distance"),
+    "l_rel": ("related loss", "loss"),
     "grad_sr": (r"gradient of $\mathcal{L}_{SR}$", "norm, by the codes"),
     "grad_cl": (r"gradient of $\beta\,\mathcal{L}_{CL}$", "norm, by the codes"),
     "grad_sl": (r"gradient of $\gamma\,\mathcal{L}_{SL}$", "norm, by the codes"),
     "grad_tri": (r"gradient of $\mathcal{L}_{tri}$", "norm, by the codes"),
+    "grad_rel": ("gradient of the related loss", "norm, by the codes"),
     "loss": ("total loss", "loss"),
     "code_norm": ("norm of the codes", "mean norm"),
     "train_accuracy": ("training accuracy", "fraction"),
     "lr": ("learning rate", "learning rate"),
 }
-_GRID = np.reshape(list(_TEXTS), (3, 4))
+_GRID = np.reshape([*_TEXTS, "."], (3, 5))
 
 
 @style.in_style()
@@ -44,9 +46,9 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
 
     Args:
         histories: row name to its history, one row per epoch, with `epoch` and `loss`, and any of
-            `l_sr`, `l_cl`, `l_sl`, `l_tri` (unweighted terms), `grad_sr`, `grad_cl`, `grad_sl`,
-            `grad_tri` (gradient norms with respect to the codes, weighted as in Eq. 4),
-            `code_norm`, `lr` and `train_accuracy` (a fraction). NaN is left out.
+            `l_sr`, `l_cl`, `l_sl`, `l_tri`, `l_rel` (unweighted terms), `grad_sr`, ... (gradient
+            norms with respect to the codes, weighted as in Eq. 4), `code_norm`, `lr` and
+            `train_accuracy` (a fraction). NaN is left out.
     Returns:
         A figure two columns wide, one small panel per quantity.
     Raises:
