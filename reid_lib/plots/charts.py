@@ -41,7 +41,7 @@ def agreement_by_angle(curves: Mapping[str, pd.DataFrame], label: str) -> Figure
         axes.vlines(x, curve["low"], curve["high"], colour, lw=1.4)
     axes.set_xticks(range(0, 181, 45))
     axes.set_xlabel("angle between the orientations (degrees)")
-    axes.set_ylabel(style.wrap(label, 40))
+    axes.set_ylabel(style.wrap(label, max(32, len(label) // 2 + 3)))  # at most two lines
     axes.grid(True)
     style.legend(figure, _INTERVAL)
     return style.finish(figure)
