@@ -150,7 +150,7 @@ def test_the_page_shows_each_hit_and_escapes_names(folder, tmp_path):
     (folder / "001_1_1.png").rename(nasty)
     out = tmp_path / "codes.npz"
     encode_folder(folder, out, means())
-    write_page(rank([nasty], out, top=5, encoder=means()), out, tmp_path / "page.html")
+    write_page(rank([nasty], out, top=5, encoder=means()), tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text("utf-8")
     assert "<img src=x" not in text and "&lt;img src=x" in text
     assert len(re.findall(r'<img src="data:image/jpeg;base64,', text)) == 6  # the query and five

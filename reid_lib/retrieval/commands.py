@@ -49,7 +49,7 @@ def _rank(arguments) -> None:
     ranked = rank(arguments.queries, arguments.gallery, arguments.top)
     print(ranked.to_string(index=False, float_format="%.3f"))
     if arguments.html:
-        write_page(ranked, arguments.gallery, arguments.html)
+        write_page(ranked, arguments.html)
         print(arguments.html)
 
 

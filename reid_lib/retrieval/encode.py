@@ -7,10 +7,11 @@ import torch
 from tqdm.auto import tqdm
 
 from reid_lib.dataset import decode
+from reid_lib.engine import layouts
 from reid_lib.engine.files import write_file
 from reid_lib.retrieval.encoders import Encoder
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
+SUFFIXES = {*layouts.SUFFIXES, ".webp"}
 BATCH = 128
 SAVE_EVERY = 50  # batches; a killed encoding goes on from the last saved one
 

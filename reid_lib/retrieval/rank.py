@@ -29,7 +29,8 @@ def rank(
         top: how many images per query.
         encoder: the network; the one named in the gallery's file unless given.
     Returns:
-        One row per query and rank: query, rank (from 1), name, distance (Euclidean, of codes).
+        One row per query and rank: query, rank (from 1), name, distance (Euclidean, of codes). Its
+        `attrs["folder"]` is the folder that the gallery's names are relative to.
     Raises:
         ValueError: a query cannot be read, or another network made the gallery's codes.
     Example:
@@ -63,7 +64,7 @@ def rank(
     pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
     distances, rows = search(encoder.encode(pixels), content["codes"], top)
     count = rows.shape[1]
-    return pd.DataFrame(
+    ranked = pd.DataFrame(
         {
             "query": np.repeat([str(query) for query in queries], count),
             "rank": np.tile(np.arange(1, count + 1), len(queries)),
@@ -71,19 +72,20 @@ def rank(
             "distance": distances.ravel(),
         }
     )
+    ranked.attrs["folder"] = str(content["folder"])
+    return ranked
 
 
-def write_page(ranked: pd.DataFrame, gallery: str | Path, out: Path) -> None:
+def write_page(ranked: pd.DataFrame, out: Path) -> None:
     """Write a ranked gallery as one HTML file that holds its pictures.
 
     Args:
         ranked: as `rank` returns it.
-        gallery: the file of codes; the pictures lie in the folder that it names.
         out: the file to write.
     """
     import jinja2  # in the extra `notebooks`
 
-    folder = Path(str(read_codes_file(gallery)["folder"]))
+    folder = Path(ranked.attrs["folder"])
     pages = jinja2.Environment(loader=jinja2.PackageLoader(__package__, ""), autoescape=True)
     lines = [
         {

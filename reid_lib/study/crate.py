@@ -56,8 +56,7 @@ def write_crate(preset: Preset, root: str | Path, out: str | Path) -> None:
     about = {"name": f"images: {what}", "sha256": manifest["data_sha256"]}
     images = _add(crate, DATA, "CreativeWork", about)
     crate.root_dataset["mentions"] = [_add_run(crate, run, code, images) for run in runs]
-    figures = root / "figures" / preset.name if drawn else root / "results" / preset.name / "tables"
-    for path in sorted(figures.glob("*")) if figures.is_dir() else []:
+    for path in sorted((root / "figures" / preset.name).glob("*")):
         _add_file(crate, path, f"figures/{path.name}")
     lock = root / "requirements.lock"
     if lock.is_file():
