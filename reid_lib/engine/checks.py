@@ -125,7 +125,7 @@ def only_persons(index: pd.DataFrame, persons: Iterable[int] | None) -> pd.DataF
     if missing:
         raise ValueError(
             f"{len(missing)} of {len(set(persons))} persons in PERSONS have no image: "
-            f"{shorten(list(map(str, missing)))}"
+            f"{_shorten(missing)}"
         )
     return index[index.pid.isin(persons)].reset_index(drop=True)
 

@@ -11,8 +11,6 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-import pandas as pd
-
 from reid_lib.config import RunConfig
 from reid_lib.dataset import persons_of
 
@@ -83,12 +81,10 @@ def code_sha256() -> str:
     return digest.hexdigest()
 
 
-def manifest(
-    config: RunConfig, train: pd.DataFrame, test: pd.DataFrame, images: int, progress: dict
-) -> dict:
+def manifest(config: RunConfig, data, progress: dict) -> dict:
     """Describe a run's data, code, versions, device, time and memory.
 
-    `train` and `test` are parts of an index of so many `images`; `progress` is `State.progress`.
+    `data` and `progress` are those of `training.fit`.
     """
     import torch  # what only lists modules need not wait for it
 
@@ -96,8 +92,9 @@ def manifest(
     return {
         "config_digest": config.digest(),
         "data_sha256": config.data_sha256,
-        "images": {"all": images, "train": len(train), "test": len(test)},
-        "persons": {"train": len(persons_of(train)), "test": len(persons_of(test))},
+        "images": {"all": len(data.pixels), "train": len(data.train), "test": len(data.test)},
+        "image_size": list(data.pixels.shape[2:]),  # height, width
+        "persons": {"train": len(persons_of(data.train)), "test": len(persons_of(data.test))},
         "code_sha256": code_sha256(),
         "commit": commit(),
         "versions": {

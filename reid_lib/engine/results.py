@@ -156,9 +156,7 @@ class RunFolder:
         self._end(state, data, failed=reason)
 
     def _end(self, state, data, **more) -> None:
-        count = len(data.pixels)
-        content = manifest(self.config, data.train, data.test, count, state.progress)
-        content["image_size"] = list(data.pixels.shape[2:])  # height, width
+        content = manifest(self.config, data, state.progress)
         write_json(self.path / "manifest.json", content | more)
         (self.path / CHECKPOINT).unlink(missing_ok=True)
 
