@@ -1,6 +1,7 @@
 """Small data sets and configs that the tests share."""
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 from torch import nn
 
-from reid_lib import model
+from reid_lib import model, training
 
 os.environ.setdefault("MPLBACKEND", "agg")
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -67,6 +68,29 @@ def preset_file(tmp_path, folder):
         "rows:\n  - {row: htri, setting: htri}\n  - {row: set3, setting: set3}\n"
     )
     return path
+
+
+@contextmanager
+def interrupted(steps: int):
+    """Ctrl-C comes after so many training steps."""
+    step, left = training.train_step, iter(range(steps))
+
+    def stopped(*given):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return step(*given)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training, "train_step", stopped)
+        yield
+
+
+@pytest.fixture(scope="module")
+def browser():
+    import chromium
+
+    with chromium.launched() as browser:
+        yield browser
 
 
 def pytest_collection_modifyitems(items):

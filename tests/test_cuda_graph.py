@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from conftest import interrupted
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
-from reid_lib import training
 from reid_lib.augment import augment
 from reid_lib.centres import centre_source
 from reid_lib.config import RunConfig, load_preset
@@ -145,17 +145,8 @@ def test_a_recorded_step_leads_to_the_same_bits(row, backbone, train, monkeypatc
 
     # Again after a restart, where Adam's moments exist before the warm-up.
     steps = cuda_graph.WARMUP_STEPS + 1 + 2 * cuda_graph.CHECKED_STEPS
-    calls = iter(range(steps + 8))  # into the second epoch
-
-    def stopped(*given):
-        if next(calls, None) is None:
-            raise KeyboardInterrupt
-        return train_step(*given)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "train_step", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            train("resumed", counted, row, backbone=backbone)
+    with interrupted(steps + 8):  # in the second epoch
+        train("resumed", counted, row, backbone=backbone)
     resumed = train("resumed", counted, row, backbone=backbone)
     assert resumed.manifest["resumes"] == 1
     assert bits(resumed) == plain

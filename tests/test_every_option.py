@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import REPOSITORY
+from conftest import REPOSITORY, interrupted
 from safetensors.torch import load_file
 
 from reid_lib import training
@@ -150,20 +150,11 @@ def rival(tiny, setting, **values):
 
 
 @pytest.mark.parametrize("setting", ["arcface", "xent_htri_centre", "aligned", "circle"])
-def test_what_a_loss_learns_resumes_too(setting, tiny, tmp_path, small, monkeypatch):
+def test_what_a_loss_learns_resumes_too(setting, tiny, tmp_path, small):
     config = rival(tiny, setting, epochs=4)
     whole = fit(config, *tiny[1:], tmp_path / "whole", progress="none")
-    steps = iter(range(15))  # into the third epoch
-
-    def stopped(*given):
-        if next(steps, None) is None:
-            raise KeyboardInterrupt
-        return train_step(*given)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "train_step", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            fit(config, *tiny[1:], tmp_path / "run", progress="none")
+    with interrupted(15):  # in the third epoch
+        fit(config, *tiny[1:], tmp_path / "run", progress="none")
     torch.rand(3)
     run = fit(config, *tiny[1:], tmp_path / "run", progress="none")
     assert run.manifest["resumes"] == 1
@@ -235,20 +226,11 @@ def test_a_run_from_other_weights_is_not_returned(tiny, tmp_path, small):
         fit(other, *tiny[1:], tmp_path / "run", progress="none")
 
 
-def test_what_the_backbone_draws_at_random_resumes_too(tiny, tmp_path, small, monkeypatch):
+def test_what_the_backbone_draws_at_random_resumes_too(tiny, tmp_path, small):
     config = changed(tiny, backbone="mobilenet_v2", epochs=4)  # with dropout
     whole = fit(config, *tiny[1:], tmp_path / "whole", progress="none")
-    steps = iter(range(15))  # into the third epoch
-
-    def stopped(*given):
-        if next(steps, None) is None:
-            raise KeyboardInterrupt
-        return train_step(*given)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "train_step", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            fit(config, *tiny[1:], tmp_path / "run", progress="none")
+    with interrupted(15):  # in the third epoch
+        fit(config, *tiny[1:], tmp_path / "run", progress="none")
     torch.rand(3)
     run = fit(config, *tiny[1:], tmp_path / "run", progress="none")
     assert run.manifest["resumes"] == 1

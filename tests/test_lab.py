@@ -9,7 +9,6 @@ import time
 import urllib.request
 from pathlib import Path
 
-import chromium
 import nbformat
 import pytest
 from conftest import REPOSITORY
@@ -19,12 +18,6 @@ BIN = Path(sys.executable).parent
 NOTEBOOKS = sorted(path.stem for path in (REPOSITORY / "notebooks").glob("*.ipynb"))
 TOKEN = "only-for-this-test"
 PATIENCE = 300  # seconds; a busy machine
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium.launched() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -179,12 +179,6 @@ def test_the_points_of_the_equations_are_those_of_notebook_2():
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with chromium.launched() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def address(written, tmp_path_factory):
     """The HTML of both pages with the scripts and data that they name, without Sphinx's frame."""
     folder = tmp_path_factory.mktemp("pages")

@@ -198,12 +198,6 @@ def test_the_origin_of_each_figure_is_known_from_its_notebook_or_its_records(tmp
 
 
 @pytest.fixture(scope="module")
-def browser():
-    with chromium.launched() as browser:
-        yield browser
-
-
-@pytest.fixture(scope="module")
 def preset():
     """One whose runs and figures are here; where there is none, smoke is run."""
     for name in ("demo", "smoke"):
