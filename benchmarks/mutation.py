@@ -101,7 +101,7 @@ def main() -> None:
     for module in PRELOAD.split():  # once for all children
         importlib.import_module(module)
     with tempfile.TemporaryDirectory() as name:
-        for part in ("reid_lib", "tests", "presets", "splits", "pyproject.toml"):
+        for part in ("reid_lib", "tests", "presets", "splits", "figures", "pyproject.toml"):
             copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
             copy(ROOT / part, Path(name, part))
         file = Path(name, "reid_lib", f"{given.module}.py")

@@ -74,6 +74,11 @@ def test_radius_is_half_the_distance_to_the_nearest_other_centre():
     assert sq_radii(centres).sqrt().tolist() == [2.0, 2.0, 5.0]
 
 
+def test_equal_centres_leave_a_radius_of_zero_and_no_less():
+    centres = torch.randn(50, 1, 64, generator=torch.Generator().manual_seed(0)) * 30
+    assert all((sq_radii(centre.repeat(2, 1)) == 0).all() for centre in centres)
+
+
 def test_scatter_loss_sums_over_every_other_centre_but_the_own():
     centres = torch.tensor([[100.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
     codes = torch.zeros(1, 2)
@@ -370,6 +375,11 @@ def test_the_weights_of_eq_4_are_the_papers_unless_given_and_may_be_zero():
         total_loss(*terms, gamma=-1)
 
 
+def test_the_scatter_loss_refuses_an_unknown_form(case):
+    with pytest.raises(ValueError, match="form is 'square'; expected 'sum', 'log' or 'unit'"):
+        scatter_loss(*case, "square")
+
+
 def test_the_triplet_loss_of_equal_codes_compares_no_other_person():
     codes = torch.tensor([[5.0], [5.1], [0.0], [0.0]])
     labels = torch.tensor([0, 0, 1, 1])
@@ -377,8 +387,8 @@ def test_the_triplet_loss_of_equal_codes_compares_no_other_person():
 
 
 def test_an_anchor_without_a_second_image_is_left_out_of_the_mean():
-    codes = torch.tensor([[0.0], [1.0], [0.5]])
-    # Anchors 0 and 1: 0.3 + 1 - 0.5; anchor 2 forms no triplet.
+    codes = torch.tensor([[0.0], [1.0], [0.9]])
+    # Anchor 0: 0.3 + 1 - 0.9; anchor 1: 0.3 + 1 - 0.1; anchor 2 forms no triplet.
     loss = batch_hard_triplet_loss(codes, torch.tensor([0, 0, 1]))
     assert loss.item() == pytest.approx(0.8)
 
