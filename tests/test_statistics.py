@@ -18,6 +18,7 @@ from reid_lib.study.statistics import (
     differences,
     gain,
     holm,
+    judge_family,
     judged,
     means,
     not_fitted,
@@ -60,6 +61,12 @@ def test_for_these_persons_the_interval_is_student_s_t_as_scipy_has_it():
         low, high = test.confidence_interval()
         wanted = [column.mean(), low, high, test.pvalue]
         assert table.loc[name].tolist() == pytest.approx(wanted)
+
+
+def test_two_splits_have_student_s_t_of_one_degree_of_freedom():
+    row, test = t_interval(pd.DataFrame({"x": [1.0, 4.0]})).loc["x"], stats.ttest_1samp([1, 4], 0)
+    assert [row.low, row.high] == pytest.approx(list(test.confidence_interval()))
+    assert row.p == pytest.approx(test.pvalue)
 
 
 def test_for_new_persons_the_interval_is_that_of_overlapping_splits(tmp_path):
@@ -131,6 +138,17 @@ def test_differences_are_paired_by_split(tmp_path):
     assert differences([({}, better, worse[worse.split == 3])], ["mAP"]).empty
 
 
+def test_equal_scores_count_as_no_gain_and_means_keep_the_values_of_the_splits(tmp_path):
+    runs = several("set2", [0.5, 0.6, 0.7]) + several("set1", [0.5, 0.5, 0.8])
+    frame = frame_of(tmp_path, runs)
+    pair = (frame[frame.setting == name] for name in ("set2", "set1"))
+    assert differences([({}, *pair)], ["mAP"]).agree.tolist() == [1]
+    table = means(frame, ["rank-1", "mAP"])
+    assert table.index.tolist() == [0, 1, 2, 3]
+    (values,) = table["values"][(table.setting == "set2") & (table.score == "mAP")]
+    assert values == pytest.approx([50, 60, 70])
+
+
 def test_a_gain_is_a_score_from_which_differences_of_differences_are_taken(tmp_path):
     runs = several("set2", [0.5, 0.7, 0.9]) + several("set1", [0.4, 0.65])
     runs += several("set3", [0.6, 0.9], seed=1) + several("set3", [0.8, 0.9])
@@ -192,6 +210,22 @@ def test_each_claim_is_judged_on_the_network_that_it_speaks_of(tmp_path):
     row = table.loc["1", "set2 over set1", "deciding rank-1"]
     assert row[["difference", "low", "high"]].tolist() == pytest.approx([10, 10, 10])
     assert (row.agree, row.splits) == (3, 3)
+
+
+def test_contrasts_leave_out_changed_readings_and_other_numbers_of_training_persons(tmp_path):
+    runs = several("set1", [0.5, 0.52, 0.51]) + several("set2", [0.6, 0.61, 0.63])
+    wanted = contrasts(frame_of(tmp_path / "plain", runs))
+    more = several("set2", [0.1] * 3, flip=False) + several("set2", [0.1] * 3, train_persons=57)
+    more += several("set1", [0.9] * 3, flip=False) + several("set1", [0.9] * 3, train_persons=57)
+    found = contrasts(frame_of(tmp_path / "more", runs + more))
+    pd.testing.assert_frame_equal(found, wanted)
+    assert set(wanted.better) == {1, -1} and wanted.index.tolist() == list(range(len(wanted)))
+
+
+def test_a_score_without_an_interval_gives_no_verdict(tmp_path):
+    part = pd.DataFrame({"better": [1, 1], "low": [1, np.nan], "high": [2, np.nan]})
+    part = part.assign(these_low=part.low, these_high=part.high)
+    assert set(judged(part).values()) == {"inconclusive"}
 
 
 def test_the_two_estimands_can_give_two_verdicts(tmp_path):
@@ -341,6 +375,33 @@ def test_no_contrast_of_the_planned_runs_has_a_verdict_before_all_its_splits(tmp
     assert {"1", "3", "compactness"} == set(table.claim[ours])
 
 
+def test_all_planned_splits_are_enough_for_a_verdict_of_every_contrast(tmp_path):
+    frame = planned_runs(tmp_path, set1=0.5, set2=0.6)
+    table = contrasts(frame)
+    assert set(table.splits) == {10}
+    for estimand in statistics.ESTIMANDS:
+        assert not table[estimand].str.contains("not yet").any()
+
+
+@pytest.mark.parametrize(
+    "gains, p, said",
+    [
+        ([1, 2], [0.001, 0.02], "holds"),
+        ([1, 2], [0.001, 0.05], "inconclusive"),  # corrected, 0.05 is not below 0.05
+        ([-1, -2], [0.001, 0.02], "does not hold"),
+        ([-1, -2], [0.001, 0.5], "inconclusive"),
+        ([1, -2], [0.001, 0.001], "inconclusive"),
+        ([1, 2], [0.5, 0.6], "inconclusive"),
+    ],
+)
+def test_a_family_is_judged_by_its_signs_where_both_corrected_p_values_are_small(gains, p, said):
+    tests = {"contrast": "c", "difference": gains, "p": p, "these_p": p, "splits": 3, "wanted": 3}
+    family = judge_family(pd.DataFrame(tests), ["contrast"], ("holds", "does not hold"))
+    assert set(family["these persons"]) == set(family["new persons"]) == {said}
+    family = judge_family(pd.DataFrame(tests | {"wanted": 4}), ["contrast"], ("yes", "no"))
+    assert set(family["new persons"]) == {"not yet measured (3 of 4 splits)"}
+
+
 def test_one_score_alone_does_not_make_a_planned_contrast_hold(tmp_path):
     frame = planned_runs(tmp_path, set1=0.5, set2=0.6)
     frame.loc[frame.setting == "set2", "unit last epochs mAP"] -= 10
@@ -377,6 +438,20 @@ def test_the_planned_prediction_is_judged_by_its_rule(tmp_path, make, shift, sai
     assert set(few.said) == {"not yet measured (4 of 5 splits)"}
 
 
+def test_the_prediction_asks_for_intervals_that_exclude_zero(tmp_path):
+    noise = np.array([0.01, -0.01, 0.0, 0.02, -0.02])
+    runs = several("set2", [0.5] * 5) + several("set3", [0.6] * 5)
+    runs += several("set2", [0.5] * 5, train_persons=57)
+    runs += several("set3", 0.6 - 0.0148 + noise, train_persons=57)
+    table = prediction(frame_of(tmp_path, runs))
+    assert (table.these_high > 0).all() and (table.these_high < 1).all()  # in points
+    assert set(table.said) == {"inconclusive"}
+    runs[-5:] = several("set3", 0.6 + 0.0248 + noise, train_persons=57)
+    table = prediction(frame_of(tmp_path / "up", runs))
+    assert (table.these_low > 0).all() and (table.these_low < 1).all()
+    assert set(table.said) == {"refuted"}
+
+
 # --- noise ----------------------------------------------------------------------------------------
 
 
@@ -400,6 +475,30 @@ def test_seed_noise_finds_the_variances_that_made_the_data_also_where_seeds_are_
     line = seed_noise(frame, ["mAP"]).iloc[0]
     assert line["within"] ** 2 == pytest.approx(4, rel=0.15)
     assert line["between"] ** 2 == pytest.approx(9, rel=0.15)
+
+
+def test_splits_that_differ_less_than_seeds_have_no_variance_of_their_own(tmp_path):
+    runs = several("set2", [0.5, 0.5]) + several("set2", [0.6, 0.6], seed=1)
+    (line,) = seed_noise(frame_of(tmp_path, runs), ["mAP"]).to_dict("records")
+    assert line["between"] == 0
+
+
+def test_three_seeds_on_one_split_of_two_weigh_as_the_analysis_of_variance_says(tmp_path):
+    runs = several("set2", [0.5, 0.6]) + [
+        a_run("set2", 0, r, seed=s) for s, r in ((1, 0.52), (2, 0.54))
+    ]
+    (line,) = seed_noise(frame_of(tmp_path, runs), ["mAP"]).to_dict("records")
+    # Seeds 50, 52, 54 of one split, 60 of the other: grand mean 54; n0 = (4 - 10 / 4) / 1.
+    within, square = 8 / 2, 3 * 2**2 + 6**2
+    assert line["within"] ** 2 == pytest.approx(within)
+    assert line["between"] ** 2 == pytest.approx((square - within) / 1.5)
+
+
+def test_the_power_counts_both_tails():
+    for splits, power in ((3, 0.06), (5, 0.1), (10, 0.8)):
+        noncentrality = splits * detectable(1.0, splits, power) ** 2  # of the F test, t squared
+        bound = stats.f.ppf(0.95, 1, splits - 1)
+        assert stats.ncf.sf(bound, 1, splits - 1, noncentrality) == pytest.approx(power, abs=1e-5)
 
 
 def test_a_difference_of_the_detectable_size_is_found_with_the_wanted_power():
@@ -433,6 +532,9 @@ def test_one_split_differences_take_one_training_each_beside_the_papers_gap(tmp_
     assert ours.loc["mAP", "detectable"] == pytest.approx(detectable(ours.loc["mAP", "sd"], 3))
     others = table[table.network.str.startswith("mobilenet")]
     assert others.paper.isna().all() and len(others) == len(DECIDING)
+    assert others.detectable.notna().all()  # two splits are enough
+    one = one_split_differences(frame_of(tmp_path / "one", runs[:1] + runs[3:4]))
+    assert one.detectable.isna().all() and len(one) == len(DECIDING)
 
 
 @pytest.mark.parametrize("module", [records, statistics])
