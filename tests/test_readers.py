@@ -266,9 +266,15 @@ def test_a_split_whose_test_persons_are_never_seen_twice_is_refused(folder, pres
 BAD = {
     "no column": ("path,pid\na.png,1\n", r"images\.csv has no column camid; it has path, pid"),
     "empty": ("", r"images\.csv has no column path, pid, camid"),
-    "no row": ("path,pid,camid\n", r"images\.csv holds no image"),
-    "a word": ("path,pid,camid\na.png,one,1\n", r"row 2, a\.png: .* one, 1, 0; expected whole"),
-    "orientation": ("path,pid,camid,orientation\na.png,1,1,9\n", r"row 2, a\.png: .* 1, 1, 9"),
+    "no row": ("path,pid,camid\n", r"images\.csv has no image"),
+    "a word": (
+        "path,pid,camid\na.png,one,1\n",
+        r"row 2, a\.png: pid is 'one', camid '1', orientation ''; expec",
+    ),
+    "orientation": (
+        "path,pid,camid,orientation\na.png,1,1,9\n",
+        r"row 2, a\.png: .*, orientation '9'",
+    ),
     "no file": ("path,pid,camid\nb.png,1,1\n", r"row 2, b\.png: no such file"),
     "twice": ("path,pid,camid\na.png,1,1\na.png,2,1\n", r"a\.png: .* listed more than once"),
     "split": ("path,pid,camid,split\na.png,1,1,val\n", r"row 2, a\.png: split is 'val'; expected"),

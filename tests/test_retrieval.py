@@ -13,6 +13,7 @@ from reid_lib.model import ReIDNet, encode
 from reid_lib.retrieval import encode as encoding
 from reid_lib.retrieval.encode import encode_folder, list_images, read_codes_file
 from reid_lib.retrieval.encoders import Encoder, open_encoder
+from reid_lib.retrieval.export import export_onnx
 from reid_lib.retrieval.rank import rank, write_page
 
 ROWS = {  # networks that differ from the plain one, or whose loss learns something too
@@ -71,6 +72,7 @@ def test_codes_of_a_run_are_those_of_its_network(run, folder, tmp_path):
     at = [content["names"].tolist().index(name) for name in stored["names"]]
     np.testing.assert_allclose(content["codes"][at], stored["codes"], rtol=1e-4, atol=1e-5)
     assert content["names"].tolist() == list_images(folder)
+    assert open_encoder(run / "weights.safetensors").name == str(run)
 
 
 def test_images_that_cannot_be_read_are_named_and_skipped(folder, tmp_path, run, capsys):
@@ -187,6 +189,8 @@ def test_a_weights_file_under_torchvisions_name_is_read(tmp_path, small):
 @pytest.mark.parametrize("run", ["set3", "neck", "aligned"], indirect=True)
 def test_the_onnx_file_gives_the_codes_of_the_run_for_any_number_of_images(run, folder, tmp_path):
     pytest.importorskip("onnxruntime")
+    with pytest.raises(ValueError, match=r"net\.pt; expected a name that ends in \.onnx"):
+        export_onnx(run, tmp_path / "net.pt")
     file = tmp_path / "net.onnx"
     assert main(["export", str(run), "--out", str(file)]) == 0
     ours, theirs = open_encoder(run), open_encoder(file)

@@ -40,19 +40,22 @@ def open_encoder(weights: str | Path) -> Encoder:
     """Load the network that turns images into codes.
 
     Args:
-        weights: a run folder, a file of weights whose name begins with its backbone's (such as
-            resnet18-f37072fd.pth, torchvision's name), or an .onnx file.
+        weights: a run folder or its weights.safetensors, a file of weights whose name begins with
+            its backbone's (such as resnet18-f37072fd.pth, torchvision's name), or an .onnx file.
     Returns:
         The encoder, in evaluation mode.
     Raises:
         ValueError: there is no such file, or it holds no weights of a known backbone.
     """
     path = Path(weights)
+    if path.name == "weights.safetensors" and (path.parent / "config.json").is_file():
+        path = path.parent
     if path.is_dir():
         return _from_run(path)
     if not path.is_file():
         raise ValueError(
-            f"--weights is {path}; expected a run folder, a file of weights or an .onnx file"
+            f"--weights is {path}, which does not exist; expected a run folder, a file of weights "
+            "or an .onnx file"
         )
     return _from_onnx(path) if path.suffix == ".onnx" else _from_file(path)
 

@@ -31,8 +31,10 @@ def export_onnx(run: str | Path, out: str | Path) -> None:
         run: a run folder.
         out: the file to write.
     Raises:
-        ValueError: the folder holds no finished run.
+        ValueError: the folder holds no finished run, or the file is not named .onnx.
     """
+    if Path(out).suffix != ".onnx":
+        raise ValueError(f"--out is {out}; expected a name that ends in .onnx")
     net, config = trained_network(Path(run))
     size = config.image_size or size_of(Path(run))
     images = torch.zeros(2, 3, *size)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from reid_lib.dataset import WHERE, printable, read_pku, scan, shorten
+from reid_lib.dataset import printable, read_pku, scan, shorten
 from reid_lib.engine import layouts
 from reid_lib.engine.layouts import WORDS, layout, split_folders
 
@@ -67,7 +67,7 @@ def scan_images(data: str | Path) -> Images:
     readers = {"csv": _csv, "market": _market, "msmt17": _msmt17}
     rows, faults = readers[kind](data)
     if not rows and not faults:
-        raise ValueError(f"{data} holds no image: {WORDS[kind]}. {WHERE}")
+        raise ValueError(f"{data} has no image; expected {WORDS[kind]}")
     index = pd.DataFrame(rows, columns=COLUMNS)
     junk = index["name"][(index.pid == -1) & (index["split"] != "gallery")]
     faults += [f"{printable(name)}: junk (pid -1) outside a gallery" for name in junk]
@@ -180,8 +180,9 @@ def _csv(file: Path) -> tuple[list[tuple], list[str]]:
         here = f"row {number}, {printable(name)}"
         if not ids or ids[0] < -1 or ids[1] < 0 or not 0 <= ids[2] <= 8:
             faults.append(
-                f"{here}: pid, camid, orientation are {', '.join(words)}; expected whole numbers, "
-                "the orientation 1 to 8 or empty"
+                f"{here}: pid is {line['pid']!r}, camid {line['camid']!r}, orientation "
+                f"{line.get('orientation') or ''!r}; expected whole numbers (one for each person), "
+                "and an orientation of 1 to 8 or none"
             )
         elif "split" in head and split not in PARTS:
             faults.append(f"{here}: split is {split!r}; expected {', '.join(PARTS)}")

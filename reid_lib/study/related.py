@@ -66,11 +66,15 @@ def read_related(folder: str | Path = "") -> pd.DataFrame | None:
     return with_ratio(frame.drop_duplicates(["row", "split"]).reset_index(drop=True))
 
 
-def frame_of_runs(runs: list[Run]) -> pd.DataFrame:
-    """As `read_related`, of runs that are at hand instead of records; failed runs are left out."""
+def frame_of_runs(runs: list[Run]) -> pd.DataFrame | None:
+    """As `read_related`, of runs that are at hand instead of records; failed runs are left out.
+
+    Returns:
+        None where no run leaves a record: one needs two cameras and known orientations.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        collect_records([run.folder for run in runs], Path(folder))
-        return with_ratio(read_records(folder))
+        written = collect_records([run.folder for run in runs], Path(folder))
+        return with_ratio(read_records(folder)) if written else None
 
 
 def with_ratio(frame: pd.DataFrame) -> pd.DataFrame:
@@ -147,8 +151,13 @@ def summary_table(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines).set_index("row")
 
 
-def related_text(frame: pd.DataFrame) -> str:
-    """The table of all rows and the planned contrasts, as Markdown."""
+def related_text(frame: pd.DataFrame | None) -> str:
+    """The table of all rows and the planned contrasts, as Markdown; a sentence without a frame."""
+    if frame is None:
+        return (
+            "These runs leave no record, because a record needs two cameras and the orientation of "
+            "each image; the table is left out."
+        )
     table, tests = summary_table(frame), family(frame)
     cells = pd.DataFrame({"loss": table.label, "splits": table.splits}, index=table.index)
     for name, digits in (("rank-1", 1), ("mAP", 1), ("ratio", 2)):
@@ -190,10 +199,10 @@ def constants_text(folder: str | Path = "") -> str:
     return f"{markdown(table, **forms)}\n\n{note}"
 
 
-def stripes_text(frame: pd.DataFrame) -> str:
+def stripes_text(frame: pd.DataFrame | None) -> str:
     """What stripes change under sets 1 to 3, as Markdown: a table and a sentence."""
     cells, above = {}, 0
-    for ours in OURS:
+    for ours in OURS if frame is not None else ():
         for stripes in (2, 4, 8):
             table = _gap(frame, f"{ours}-{stripes}-stripes", f"{ours}-1-stripe", list(DECIDING), 1)
             if table is not None:
@@ -209,8 +218,10 @@ def stripes_text(frame: pd.DataFrame) -> str:
     )
 
 
-def closing(frame: pd.DataFrame) -> str:
+def closing(frame: pd.DataFrame | None) -> str:
     """What the records say of the paper's arguments, by the plan's rules, in sentences."""
+    if frame is None:
+        return "The paper's arguments: not measured on these runs."
     ratios = {row: _gap(frame, row, "set2", ["ratio"]) for row in ("resnet18_htri", "msml")}
     limited = _gap(frame, "triplet_improved", "triplet_all", list(DECIDING))
     first = second = "**not yet measured**"

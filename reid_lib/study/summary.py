@@ -170,6 +170,11 @@ def summary(preset: Preset, root: str | Path = ".") -> str:
         seconds = pd.read_csv(path, sep="\t")["s"].iloc[-1]
         lines.append(f"  {path.stem:<32}{seconds:8.1f} s")
 
+    kinds = {run.config.precision for run in runs}
+    rows = {k: dict.fromkeys(r.config.row for r in runs if r.config.precision == k) for k in kinds}
+    words = "; ".join(f"{kind}: {', '.join(rows[kind])}" for kind in sorted(kinds))
+    lines += ["", f"Precision of the training ({words})"]
+
     file = PRESETS / "expected" / f"{preset.name}.json"
     expected = json.loads(file.read_text("utf-8")) if file.is_file() else {}
     measured = tables.table1(runs)["measured"]
