@@ -49,10 +49,17 @@ def test_each_crop_is_a_window_of_the_enlarged_image(images):
         assert min((w.int() - crop.int()).abs().max() for w in windows) <= 1  # rounding
 
 
+def test_translate_moves_about_half_of_the_images_and_leaves_the_rest(images):
+    moved = augment.translate(images, 1.25, torch.Generator().manual_seed(1))
+    kept = (moved == images).flatten(1).all(1).float().mean()
+    assert 0.3 < kept < 0.7 and moved.dtype == torch.uint8
+
+
 def test_nothing_to_pad_or_enlarge_changes_nothing(images):
     generator = torch.Generator().manual_seed(1)
     assert torch.equal(augment.pad_and_crop(images, 0, generator), images)
-    assert torch.equal(augment.enlarge_and_crop(images, 1.0, generator), images)
+    unchanged = augment.enlarge_and_crop(images, 1.0, generator)
+    assert torch.equal(unchanged, images) and unchanged.dtype == torch.uint8
 
 
 def test_normalise_equals_torchvision(images):

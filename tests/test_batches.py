@@ -36,6 +36,12 @@ def test_pk_batches_hold_k_images_of_p_persons():
     assert torch.cat(epoch).unique().numel() == 18 * 32  # no image twice in an epoch
 
 
+def test_images_that_fill_no_group_of_k_cost_no_batch():
+    labels = torch.arange(2).repeat_interleave(13)  # three groups of four and one image over
+    epoch = drawn(labels, setting="htri", batch_size=8)
+    assert len(epoch) == 3 and len(torch.cat(epoch).unique()) == 24
+
+
 def test_an_epoch_of_persons_takes_k_images_of_each_person_once():
     labels = torch.arange(37).repeat_interleave(16)
     reading = RunConfig(row="r", setting="set1", epoch="persons", batches="pk")
