@@ -228,22 +228,32 @@ def _preset_arguments(parser: argparse.ArgumentParser) -> None:
     add("--weights", help="weights file, or a folder with torchvision's file names")
     add("--splits", help="which splits, such as 0,1,2")
     add("--name", help="where results and figures go (the preset's name)")
-    add("--root", type=Path, default=Path(), help="holds data/, results/, figures/ (here)")
+    add(
+        "--root",
+        type=Path,
+        default=Path(),
+        help="folder that contains data/, results/ and figures/ (default: the current one)",
+    )
 
 
 def _data_commands(command) -> None:
     add = command("check", _check, "list what a data set holds, and every fault by file")
     add("folder", metavar="DIR", help="folder in PKU-ReID's or Market-1501's layout, or a CSV file")
     add("--pku", action="store_true", help="a missing view is an error, as in PKU-ReID")
-    add("--persons", type=Path, help="JSON file of the persons to look at alone (all)")
+    add("--persons", type=Path, help="JSON file of the persons to check (default: all)")
 
     add = command("env", _env, "versions and processor, for a bug report")
-    add("--root", type=Path, default=Path(), help="holds requirements.lock (here)")
+    add(
+        "--root",
+        type=Path,
+        default=Path(),
+        help="folder with requirements.lock (default: the current one)",
+    )
 
-    add = command("synth", _synth, "draw embedded pedestrians")
+    add = command("synth", _synth, "render synthetic pedestrians")
     add("folder", metavar="DIR", type=Path, help="a new or empty folder")
-    add("--persons", type=int, default=114, help="how many persons (114)")
-    add("--seed", type=int, default=0, help="which persons (0)")
+    add("--persons", type=int, default=114, help="number of persons (default: 114)")
+    add("--seed", type=int, default=0, help="random seed, which decides the persons (default: 0)")
     layouts = ("pku", "market")
     add(
         "--layout", choices=layouts, default="pku", help="names as in PKU-ReID or Market-1501 (pku)"
@@ -254,16 +264,25 @@ def _run_commands(command) -> None:
     text = "check a preset, its data and weights, and write one complete configuration per run"
     add = command("resolve", _resolve, text, preset=True)
     add("--check", action="store_true", help="only find missing data and weights; write nothing")
-    add("--retrain", action="store_true", help="move runs aside that other code or values made")
+    add(
+        "--retrain",
+        action="store_true",
+        help="rename runs that another version of the software or other options made",
+    )
 
     add = command("unlock", _unlock, "remove the locks that a killed Snakemake left")
-    add("--root", type=Path, default=Path(), help="holds results/ and .snakemake/ (here)")
+    add(
+        "--root",
+        type=Path,
+        default=Path(),
+        help="folder with results/ and .snakemake/ (default: the current one)",
+    )
 
     add = command("train", _train, "train one row of a preset on one split", preset=True)
     add("--row", required=True, help="a row of the preset")
-    add("--split", type=int, default=0, help="which split (0)")
+    add("--split", type=int, default=0, help="split number (default: 0)")
     add("--config", default="", help="the file that `reid resolve` wrote")
-    add("--out", type=Path, help="run folder (results/<preset>/<row>/split-<k>)")
+    add("--out", type=Path, help="run folder (default: results/<preset>/<row>/split-<k>)")
 
     add = command("notebook", _notebook, "execute one notebook headless")
     add("notebook", type=Path, help="the .ipynb file")
@@ -273,25 +292,41 @@ def _run_commands(command) -> None:
 
 
 def _report_commands(command) -> None:
-    text = "where to look, how long it took, scores beside the expected"
+    text = "print where the results are, the run times, and the scores next to the expected ones"
     command("summary", _summary, text, preset=True)
 
-    add = command("expect", _expect, "keep a preset's scores under several seeds as the expected")
+    add = command(
+        "expect", _expect, "store the scores of a preset over several seeds as its expected scores"
+    )
     add("preset", metavar="PRESET", help="a name in presets/")
     add("results", type=Path, nargs="+", help="one folder of run folders per seed")
 
-    add = command("records", _records, "keep each ended run as a small record, and tabulate them")
+    add = command(
+        "records",
+        _records,
+        "write a JSON record of each completed run, and the tables of all records",
+    )
     add("results", type=Path, nargs="*", help="folders of run folders; none: only the tables")
-    add("--out", type=Path, required=True, help="gets runs/ and the tables")
+    add("--out", type=Path, required=True, help="output folder; records go to its folder runs/")
 
     text = "write the runs of a preset, without weights, as an RO-Crate"
     add = command("crate", _crate, text, preset=True)
     add("--out", type=Path, required=True, help="the file to write, such as crate.zip")
 
-    text = "paired difference of two settings; or which scores of two crates agree"
+    text = "print the paired difference of two settings, or compare the scores of two RO-Crates"
     add = command("compare", _compare, text)
     add("records", metavar="RECORDS", type=Path, help="folder of record JSON files, or a crate")
     add("one", metavar="A", help="a setting, or the name of a row; or the other crate")
     add("other", metavar="B", nargs="?", help="the setting or row that A is compared with")
-    add("--tolerance", type=float, default=0.05, help="of two crates' scores, in points (0.05)")
-    add("--codes", choices=("raw", "unit"), default="raw", help="codes that are compared (raw)")
+    add(
+        "--tolerance",
+        type=float,
+        default=0.05,
+        help="largest difference of two crates' scores that agree, in points (default: 0.05)",
+    )
+    add(
+        "--codes",
+        choices=("raw", "unit"),
+        default="raw",
+        help="which codes are compared (default: raw)",
+    )

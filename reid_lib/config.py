@@ -95,7 +95,7 @@ class _Frozen(BaseModel):
 
 
 class RunConfig(_Frozen):
-    """Every value that decides one run's result; defaults are the paper's, or our reading.
+    """One run's configuration; the defaults are the paper's values or our default reading.
 
     A row of a preset states any of these.  `data_sha256`, `weights_sha256` and the resolved
     `precision` are filled in before training, so that two equal configs mean the same run.
@@ -106,7 +106,8 @@ class RunConfig(_Frozen):
     backbone: str = "resnet18"
     neck: Literal["none", "batchnorm"] = "none"
     stripes: Literal[1, 2, 4, 8] = Field(
-        1, description="the code is the mean of so many horizontal stripes, one after the other"
+        1,
+        description="how many horizontal stripes are pooled; the code is their means, concatenated",
     )
     start: Literal["imagenet", "random", "file"] = "imagenet"
     split: int = Field(0, ge=0)
@@ -170,7 +171,9 @@ class RunConfig(_Frozen):
     deterministic: bool = Field(False, description="on CUDA: only kernels that repeat to the bit")
     cuda_graph: bool = Field(False, description="on CUDA: record the step once and replay it")
     code_norm_limit: float = Field(
-        1000, gt=1, description="stop where the codes' norm exceeds its start so many times"
+        1000,
+        gt=1,
+        description="stop if the mean norm of the codes exceeds this multiple of its first value",
     )
 
     data_sha256: str = ""

@@ -1,11 +1,11 @@
 """The losses that section 2 of the paper argues against, and two of today's.
 
 Each loss takes codes (B, D) float and labels (B,) int, persons, and returns a scalar. It raises a
-ValueError if their shapes disagree, or there are not two persons, one of them twice. Margins are in
-the unit of `distance`, "euclidean" or "squared". The defaults are the constants of the source, and
-each docstring says where they were read. Codes are taken as they are; where a source divides them
-by their norm, so does its setting in `config.SETTINGS` (`triplet_normalise`). Training makes one
-call, `related_loss`.
+ValueError if their shapes disagree, there are fewer than two persons, or no person has two images.
+Margins are in the unit of `distance`, "euclidean" or "squared". The defaults are the constants of
+the source, and each docstring says where they were read. Codes are taken as they are; where a
+source divides them by their norm, so does its setting in `config.SETTINGS` (`triplet_normalise`).
+Training makes one call, `related_loss`.
 """
 
 import torch

@@ -40,7 +40,7 @@ def test_near_duplicates_far_from_zero_keep_their_order():
     "q, g, k, words",
     [
         ((2, 3), (4, 5), 1, r"\(2, 3\) and \(4, 5\)"),
-        ((2, 3), (0, 3), 1, "0 codes"),
+        ((2, 3), (0, 3), 1, "0 gallery codes"),
         ((2, 3), (4, 3), 0, "k is 0"),
     ],
 )

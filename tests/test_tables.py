@@ -78,7 +78,7 @@ def test_names_from_outside_stay_text_in_every_format():
 
 def test_the_caption_says_what_was_run():
     text = caption([of_row(start="random"), of_row("resnet50_htri", backbone="resnet50")])
-    assert "24 persons to train, 24 to test" in text
+    assert "24 training and 24 test persons" in text
     assert "resnet18 from random weights, 15 epochs" in text
     assert "resnet50 from ImageNet weights" in text
     assert "split 0; camera A to B" in text
@@ -106,12 +106,12 @@ def test_the_tables_of_many_runs_show_both_intervals_and_what_they_are_for(tmp_p
     frame = frame_of(tmp_path, [*several("set2", [0.5, 0.6, 0.7]), a_run("set1")])
     text = table_text(frame)
     these, new = (4.302653 * 10 * np.sqrt(1 / 3 + ratio) for ratio in (0, 1))
-    head = "resnet18, ImageNet weights, 15 epochs; 6 persons to train, 6 to test"
+    head = "resnet18, ImageNet weights, 15 epochs; 6 training and 6 test persons"
     assert f"{head} (by chance: rank-1 16.7):" in text
     cell = f"60.0 [{60 - these:.1f}, {60 + these:.1f}] [{60 - new:.1f}, 100.0]"
     assert 60 + new > 100 and f"| set2 | 3 (0 to 2) | {cell} |" in text
     assert "| set1 | 1 (0) | 50.0 | 50.0 |" in text
-    assert "the first is for these 12 persons" in text and "the second for new persons" in text
+    assert "The first is for these 12 persons" in text and "the second for new persons" in text
     assert "does not shrink to zero" in text
 
 

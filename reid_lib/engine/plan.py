@@ -62,7 +62,7 @@ def check_data(preset: Preset, folder: str | Path) -> Check:
     report = data_report(preset, folder)
     if report.errors:
         raise ValueError(
-            f"{folder} has {len(report.errors)} errors that would falsify scores "
+            f"{folder} has {len(report.errors)} errors that would invalidate the scores "
             f"({shorten(report.errors, 3)}); `reid check` lists them all"
         )
     return report

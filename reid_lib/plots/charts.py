@@ -208,12 +208,12 @@ def scatter_study(table: pd.DataFrame) -> Figure:
             axes.axhline(level, color=style.GREY, lw=0.8, zorder=0)
             axes.grid(True)
         left.set_ylabel("rank-1 of set 3\nminus that of set 2 (points)")
-        right.set_ylabel("norm of the codes,\nlast epoch over first")
+        right.set_ylabel("norm of the codes,\nlast epoch / first epoch")
     grid[0].set_xscale("log")  # the others share it
     grid[0].xaxis.set_major_formatter("{x:g}")
     grid[0].xaxis.set_minor_locator(NullLocator())
     figure.supxlabel(
-        "gradient of the scatter loss over that of the classification loss, last epoch"
+        "gradient norm of the scatter loss / gradient norm of the classification loss, last epoch"
     )
     style.legend(figure, _INTERVAL)
     return style.finish(figure)

@@ -307,8 +307,8 @@ def activation_maps(cases: Sequence[Mapping[str, Any]]) -> Figure:
     size = " × ".join(map(str, np.shape(cases[0]["maps"])[1:]))
     bar.set_label(f"m(x) at {size} positions; its mean is the cosine of the two codes")
     figure.supxlabel(
-        "In each group of three: where the query matches the other image's code, where that\n"
-        "image matches the query's, and the image itself. ✓ red frame: the query's person.",
+        "Each group of three: the query, coloured by its similarity to the other image's code;\n"
+        "the other image, by its similarity to the query's; that image. ✓ red: the same person.",
         fontsize=style.SMALL,
     )
     return style.finish(figure)

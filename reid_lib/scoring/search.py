@@ -35,7 +35,10 @@ def search(
             f"codes are {q_codes.shape} and {g_codes.shape}; expected (Q, D) and (G, D)"
         )
     if k < 1 or len(q_codes) == 0 or len(g_codes) == 0:
-        raise ValueError(f"k is {k} of {len(g_codes)} codes for {len(q_codes)} queries; all >= 1")
+        raise ValueError(
+            f"k is {k}, with {len(g_codes)} gallery codes and {len(q_codes)} queries; expected at "
+            "least one of each"
+        )
     queries = [_as_tensor(q_codes[i : i + QUERIES]) for i in range(0, len(q_codes), QUERIES)]
     best = [None] * len(queries)
     for first in range(0, len(g_codes), block):

@@ -150,7 +150,7 @@ def caption(runs: list[Run], direction: str = "") -> str:
         "split " if len(splits) == 1 else f"mean and standard deviation of {len(splits)} splits "
     )
     text = (
-        f"{persons['train']} persons to train, {persons['test']} to test; "
+        f"{persons['train']} training and {persons['test']} test persons; "
         f"{'; '.join(recipes)}; {several}{', '.join(map(str, splits))}; "
         f"{direction_words(scored, direction)}; in percent (a random order of the gallery has "
         f"rank-1 {100 * chance(runs):.1f})."
@@ -214,7 +214,7 @@ def table_text(frame: pd.DataFrame) -> str:
     for (network, persons), part in frame.groupby(["network", "persons"], sort=False):
         train, test = persons.split("/")
         chance = 100 / int(test)  # every person has as many images in the gallery
-        head = f"{network}; {train} persons to train, {test} to test"
+        head = f"{network}; {train} training and {test} test persons"
         head += f" (by chance: rank-1 {chance:.1f})"
         kinds = {"": raw}
         if unit[0] in part and part[unit[0]].notna().all():
@@ -247,9 +247,9 @@ def verdicts_text(frame: pd.DataFrame) -> str:
     kind = table.score.map({"gap": "gap", "fall": "fall"} | dict.fromkeys(NEAR, "near"))
     titles = {
         "scores": "Scores, in points",
-        "gap": "Claim 3, gap: relative distance, 180 minus 0 degrees (should fall)",
-        "fall": "Claim 3, fall: rank-1 in points, 0 minus 180 degrees (should fall)",
-        "near": "Compactness, not claim 3: relative distance by angle (should fall)",
+        "gap": "Claim 3, gap: relative distance, 180 minus 0 degrees (smaller is better)",
+        "fall": "Claim 3, fall: rank-1 in points, 0 minus 180 degrees (smaller is better)",
+        "near": "Compactness, not claim 3: relative distance by angle (smaller is better)",
     }
     texts = []
     for name, title in titles.items():
