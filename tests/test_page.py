@@ -517,5 +517,5 @@ def test_playing_runs_until_it_is_paused_or_the_codes_have_left(opened):
     assert page.locator("#steps").inner_text() == steps
     slide(page, persons=120, gamma="0.000005")
     page.locator("[name=play]").click()
-    page.get_by_text("The codes have left").wait_for(timeout=20_000)
+    page.get_by_text("The animation stopped").wait_for(timeout=20_000)
     page.get_by_role("button", name="Play").wait_for()

@@ -113,7 +113,7 @@ const equations = {
     say("l_sl", l_sl.toPrecision(5));
     say("sum", signed(b * l_cl - g * l_sl));
     say("norm", (codes.reduce((sum, code) => sum + Math.hypot(...code), 0) / codes.length).toPrecision(4));
-    say("far", reach > FAR ? "The codes have left: with γ > 0 nothing bounds Eq. 4 from below." : "");
+    say("far", reach > FAR ? "The animation stopped because a coordinate exceeded 10,000: for γ > 0, Eq. 4 has no lower bound." : "");
     const flip = 1 + b / g;
     const net = Math.abs(persons - flip) < 1e-9 ? 0 : b - g * (persons - 1);  // no rounding error
     const does = net > 0 ? "pulled towards its centre" : net < 0 ? "pushed away from its centre" : "left alone";

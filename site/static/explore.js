@@ -136,7 +136,7 @@
         style: `--hue:${hue(i)};stroke-width:${0.5 * unit}`, "data-image": i });
     });
     const svg = element("svg", { role: "application", tabindex: 0, "data-row": row,
-      "aria-label": `t-SNE of ${row}. Arrow keys go from image to image, Enter makes it the query.`,
+      "aria-label": `t-SNE of ${row}. Move from image to image with the arrow keys; Enter makes an image the query.`,
       viewBox: [left - 4 * unit, top - 4 * unit, wide + 8 * unit, high + 8 * unit].join(" ") },
       ...marks.sort((a, b) => level(a) - level(b)));  // the last are drawn on top
     const under = (event) => event.target.dataset.image;
@@ -204,7 +204,7 @@
   menus.easier.addEventListener("click", () => turnTo(1));
   menus.copy.addEventListener("click", async () => {
     const done = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
-    document.getElementById("copied").textContent = done ? "Copied." : "Copy it from the address bar.";
+    document.getElementById("copied").textContent = done ? "Copied." : "Copy the link from the address bar.";
   });
   window.addEventListener("hashchange", recall);
   recall();
