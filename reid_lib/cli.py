@@ -16,6 +16,8 @@ EXTRAS = {  # module -> the optional dependencies of pyproject.toml that it come
     **dict.fromkeys(("onnx", "onnxscript", "onnxruntime"), "onnx"),
     "pytorch_metric_learning": "notebooks",
     "rocrate": "share",
+    "faiss": "faiss",
+    "timm": "timm",
 }
 
 

@@ -1,6 +1,7 @@
-"""Image to inherent code to logits: a torchvision backbone and a linear classifier."""
+"""Image to inherent code to logits: a backbone and a linear classifier."""
 
 import copy
+from collections import OrderedDict
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from reid_lib.augment import normalise
 from reid_lib.config import RunConfig
 
 ENCODING_BATCH = 128
+TIMM = "timm/"  # begins the names of timm's models
 HEADS = ("fc", "classifier", "head")  # what torchvision calls the layers after the pooling
 
 
@@ -22,7 +24,9 @@ class ReIDNet(nn.Module):
     ResNet-18, 2,048 for ResNet-50.
 
     Args:
-        backbone: the name of a torchvision classification model that pools globally.
+        backbone: the name of a torchvision classification model that pools globally; timm/NAME, a
+            model of timm (an optional library); or any module that maps (B, 3, H, W) to a feature
+            map (B, C, h, w), whose mean over positions is the code, or to codes (B, D).
         persons: P, the number of training persons.
         seed: of the random initial weights; global random state is left as it was.
         neck: "none", or "batchnorm" between code and classifier (Luo et al. 2019): losses on codes
@@ -31,12 +35,17 @@ class ReIDNet(nn.Module):
         stripes: S; the code is the mean of each of S horizontal stripes, S numbers per channel.
         pooled: logits and retrieval take the mean over the stripes, the global code alone.
     Raises:
-        ValueError: torchvision has no such model, or it has no global average pooling.
+        ValueError: there is no such model, or it returns neither a feature map nor codes.
+        ModuleNotFoundError: the model is timm's, which is not installed.
+    Example:
+        >>> net = ReIDNet(nn.Conv2d(3, 8, 3), persons=5)  # a map of 8 channels
+        >>> [tuple(made.shape) for made in net(torch.zeros(2, 3, 64, 32))]
+        [(2, 8), (2, 5)]
     """
 
     def __init__(
         self,
-        backbone: str,
+        backbone: str | nn.Module,
         persons: int,
         seed: int = 0,
         neck: str = "none",
@@ -50,7 +59,9 @@ class ReIDNet(nn.Module):
         self.learned = None  # a part of the loss that is learned too, see `reid_lib.related`
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.backbone = _headless(backbone)
+            module = _headless(backbone) if isinstance(backbone, str) else backbone
+            backbone = backbone if isinstance(backbone, str) else type(backbone).__name__
+            self.backbone = _pooled(module, backbone)
             self.width = stripes * _output(self.backbone, backbone)[1]
             if stripes > 1:
                 _pool_stripes(self.backbone, backbone, stripes)
@@ -115,38 +126,40 @@ def find_weights(backbone: str, weights: Path | None) -> Path:
     """Find the file of ImageNet weights for a backbone: the user's, a cached one, or a download.
 
     Args:
-        backbone: a torchvision model.
+        backbone: a torchvision model, or timm/NAME, which is not downloaded.
         weights: a file, a folder, or None. In a folder the file with torchvision's name is taken,
-            otherwise the only one whose name begins with the backbone's and `_` or `-`.
+            otherwise the only one whose name begins with the backbone's and `_`, `-` or `.`.
     Returns:
         The path of a file that exists.
     Raises:
         ValueError: there is none; it says which file was wanted, where it looked, how to get it.
     """
-    entries = torchvision.models.get_model_weights(backbone)
-    entry = next((e for e in entries if e.name == "IMAGENET1K_V1"), entries.DEFAULT)
-    name = Path(entry.url).name
-    if weights is not None:
-        found = weights
-        if weights.is_dir():
-            found, others = weights / name, list(weights.glob(f"{backbone}[_-]*"))
+    theirs, url = backbone.startswith(TIMM), f"{backbone}.safetensors"
+    if not theirs:
+        entries = torchvision.models.get_model_weights(backbone)
+        url = next((e for e in entries if e.name == "IMAGENET1K_V1"), entries.DEFAULT).url
+    name = Path(url).name
+    cache = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if weights is not None or theirs:
+        found = weights or cache
+        if found.is_dir():
+            found, others = found / name, list(found.glob(f"{Path(backbone).name}[_.-]*"))
             if not found.is_file() and len(others) == 1:
                 found = others[0]
         if not found.is_file():
             raise ValueError(
                 f"no ImageNet weights for {backbone}: looked for {found}. "
-                f"Download {entry.url} and pass the file or its folder as WEIGHTS."
+                f"Download {url} and pass the file or its folder as WEIGHTS."
             )
         return found
-    cache = Path(torch.hub.get_dir()) / "checkpoints" / name
     if not cache.is_file():
         cache.parent.mkdir(parents=True, exist_ok=True)
         try:
-            torch.hub.download_url_to_file(entry.url, cache, name.rsplit("-")[-1].split(".")[0])
+            torch.hub.download_url_to_file(url, cache, name.rsplit("-")[-1].split(".")[0])
         except (OSError, RuntimeError) as error:
             raise ValueError(
                 f"no ImageNet weights for {backbone}: looked for {cache} and could not download "
-                f"{entry.url} ({error}). Download that file by other means and pass it or its "
+                f"{url} ({error}). Download that file by other means and pass it or its "
                 "folder as WEIGHTS."
             ) from None
     return cache
@@ -157,7 +170,7 @@ def load_weights(net: ReIDNet, file: Path) -> None:
 
     Args:
         net: changed in place.
-        file: a torch archive or safetensors, with torchvision's keys or those that a run saved.
+        file: a torch archive or safetensors, with the library's keys or those that a run saved.
     Raises:
         ValueError: the file is not an archive of tensors, lacks a tensor, or a shape differs.
     """
@@ -170,8 +183,9 @@ def load_weights(net: ReIDNet, file: Path) -> None:
             state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch, pickle, zipfile and safetensors each raise their own
         raise ValueError(f"{file} cannot be read as weights ({error})") from None
-    own = net.backbone.state_dict()
-    state = {key.removeprefix("backbone."): value for key, value in state.items()}
+    backbone = getattr(net.backbone, "feature_map", net.backbone)
+    own, saved = backbone.state_dict(), ("backbone.", "feature_map.")
+    state = {k.removeprefix(saved[0]).removeprefix(saved[1]): v for k, v in state.items()}
     # num_batches_tracked is only a counter; older files lack it.
     missing = sorted(k for k in own.keys() - state.keys() if not k.endswith("num_batches_tracked"))
     differ = sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
@@ -180,7 +194,7 @@ def load_weights(net: ReIDNet, file: Path) -> None:
             f"{file} does not fit this backbone: {len(missing)} tensors missing {missing[:3]}, "
             f"{len(differ)} of another shape {differ[:3]}; was it saved from another backbone?"
         )
-    net.backbone.load_state_dict({k: state[k] for k in own.keys() & state.keys()}, strict=False)
+    backbone.load_state_dict({k: state[k] for k in own.keys() & state.keys()}, strict=False)
 
 
 def folded(net: ReIDNet) -> nn.Module:
@@ -233,6 +247,12 @@ def feature_maps(net: ReIDNet, images: Tensor) -> Tensor:
 
 
 def _headless(backbone: str) -> nn.Module:
+    if backbone.startswith(TIMM):
+        import timm
+
+        if not timm.is_model(backbone.removeprefix(TIMM)):
+            raise ValueError(f"timm has no model {backbone!r}; try timm/resnet18")
+        return timm.create_model(backbone.removeprefix(TIMM), num_classes=0, global_pool="")
     if backbone not in torchvision.models.list_models(module=torchvision.models):
         raise ValueError(f"torchvision has no classification model {backbone!r}; try resnet18")
     options = {"aux_logits": False} if backbone in ("googlenet", "inception_v3") else {}
@@ -250,6 +270,17 @@ def _headless(backbone: str) -> nn.Module:
     if given[0].ndim == 4:  # not pooled yet
         setattr(net, head, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
     return net
+
+
+def _pooled(net: nn.Module, backbone: str) -> nn.Module:
+    """The module itself if it returns codes; with global average pooling if it returns a map."""
+    shape = tuple(_output(net, backbone))
+    if len(shape) == 2:
+        return net
+    if len(shape) != 4:
+        raise ValueError(f"{backbone} returns {shape}; expected codes (B, D) or a map (B, C, h, w)")
+    parts = {"feature_map": net, "pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten()}
+    return nn.Sequential(OrderedDict(parts))
 
 
 def _pool_stripes(net: nn.Module, backbone: str, stripes: int) -> None:
@@ -279,7 +310,7 @@ class _EnoughRows:
 def _output(net: nn.Module, backbone: str) -> torch.Size:
     try:
         shape = net.eval()(torch.zeros(1, 3, 128, 64)).shape
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:
         raise ValueError(
             f"{backbone} does not accept images of 128 x 64 pixels ({error}); try a ResNet"
         ) from None

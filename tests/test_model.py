@@ -71,6 +71,32 @@ def test_a_backbone_without_global_pooling_is_refused_by_name(backbone):
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_module_that_returns_a_map_is_pooled_and_one_that_returns_codes_is_kept(tmp_path, suffix):
+    images = torch.randn(2, 3, 65, 32, generator=torch.Generator().manual_seed(0))
+    maps = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, stride=2), torch.nn.ReLU())
+    net = ReIDNet(maps, 5, stripes=2).eval()
+    torch.testing.assert_close(net(images)[0].view(2, 8, 2).mean(2), maps(images).mean((2, 3)))
+    net = ReIDNet(maps, 5).eval()
+    torch.testing.assert_close(net(images)[0], maps(images).mean((2, 3)))
+    torch.testing.assert_close(feature_maps(net, images), maps(images))
+    vectors = torch.nn.Sequential(*maps, torch.nn.AdaptiveMaxPool2d(1), torch.nn.Flatten())
+    assert torch.equal(ReIDNet(vectors, 5).eval()(images)[0], vectors(images))
+    for states in (maps.state_dict(), net.state_dict()):  # as its library saves it, as a run does
+        file, other = tmp_path / f"w{suffix}", ReIDNet(copy.deepcopy(maps), 5)
+        torch.nn.init.zeros_(other.backbone.feature_map[0].weight)
+        torch.save(states, file) if suffix == ".pth" else save_file(states, file)
+        load_weights(other, file)
+        assert torch.equal(other.eval()(images)[0], net(images)[0])
+
+
+def test_a_module_that_returns_tokens_or_takes_other_images_is_refused():
+    with pytest.raises(ValueError, match=r"Flatten returns \(1, 3, 8192\); expected codes"):
+        ReIDNet(torch.nn.Flatten(2), 3)
+    with pytest.raises(ValueError, match="Linear does not accept images of 128 x 64 pixels"):
+        ReIDNet(torch.nn.Linear(3, 3), 3)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_weights_of_a_torchvision_model_are_loaded_without_their_head(tmp_path, suffix):
     theirs = torchvision.models.squeezenet1_1(weights=None).state_dict()
     file = tmp_path / f"weights{suffix}"
@@ -120,6 +146,17 @@ def test_missing_weights_name_the_file_the_place_and_the_way_to_get_it(tmp_path,
     monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
     with pytest.raises(ValueError, match=r"looked for .*resnet18.*no network.*WEIGHTS"):
         find_weights("resnet18", None)
+
+
+def test_weights_of_timm_are_found_but_not_downloaded(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    words = r"no ImageNet weights for timm/tiny: looked for .*tiny\.safetensors. Download timm/tiny"
+    with pytest.raises(ValueError, match=words):
+        find_weights("timm/tiny", None)
+    for name in ("tiny.safetensors", "tiny.in1k.bin"):
+        (tmp_path / name).touch()
+        assert find_weights("timm/tiny", tmp_path) == tmp_path / name
+        (tmp_path / name).unlink()
 
 
 def test_weights_are_found_in_a_folder_by_torchvisions_name(tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -23,13 +24,15 @@ ROWS = {  # networks that differ from the plain one, or whose loss learns someth
     "aligned": "setting: aligned, stripes: 2",
     "arcface": "setting: arcface",
     "centre": "setting: xent_htri_centre",
+    "timm": "setting: set3, backbone: timm/test_resnet",
 }
 
 
 @pytest.fixture
-def run(tmp_path, preset_file, small, request):
+def run(tmp_path, preset_file, request):
     """The folder of a finished run, of set 3 or of the row of `ROWS` that a test names."""
     row = getattr(request, "param", "set3")
+    pytest.importorskip("timm") if row == "timm" else request.getfixturevalue("small")
     with preset_file.open("a") as file:
         file.write(f"  - {{row: {row}, {ROWS[row]}}}\n" if ROWS[row] else "")
     assert main(["train", str(preset_file), "--row", row, "--root", str(tmp_path)]) == 0
@@ -183,6 +186,26 @@ def test_a_weights_file_under_torchvisions_name_is_read(tmp_path, small):
     pixels = torch.randint(256, (3, 3, 32, 16), dtype=torch.uint8)
     codes = open_encoder(file).encode(pixels)
     np.testing.assert_allclose(codes, encode(net, pixels).numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("run", ["timm"], indirect=True)
+def test_a_network_of_timm_trains_encodes_and_is_exported(run, folder, tmp_path):
+    out, file = tmp_path / "codes.npz", tmp_path / "net.onnx"
+    assert main(["encode", str(folder), "--out", str(out), "--weights", str(run)]) == 0
+    assert read_codes_file(out)["codes"].shape == (96, 96)  # images, and channels of its last map
+    pytest.importorskip("onnxruntime")
+    assert main(["export", str(run), "--out", str(file)]) == 0
+    pixels = torch.randint(256, (3, 3, *open_encoder(run).size), dtype=torch.uint8)
+    difference = open_encoder(run).encode(pixels) - open_encoder(file).encode(pixels)
+    assert np.abs(difference).max() < 1e-4
+
+
+def test_without_timm_one_sentence_says_what_to_install(tmp_path, preset_file, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with preset_file.open("a") as file:
+        file.write("  - {row: timm, setting: set1, backbone: timm/test_resnet}\n")
+    assert main(["train", str(preset_file), "--row", "timm", "--root", str(tmp_path)]) == 2
+    assert "timm is not installed: pip install 'reid_lib[timm]'" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from reid_lib.scoring.search import search
+from reid_lib.scoring import search as module
+from reid_lib.scoring.search import build_index, search
 
 
 @settings(max_examples=40, deadline=None)
@@ -47,3 +48,49 @@ def test_near_duplicates_far_from_zero_keep_their_order():
 def test_search_refuses_what_it_cannot_rank(q, g, k, words):
     with pytest.raises(ValueError, match=words):
         search(np.zeros(q), np.zeros(g), k)
+
+
+@pytest.fixture(scope="module")
+def large():
+    """Ten queries, a gallery of half-precision codes whose axes differ in spread, its index."""
+    pytest.importorskip("faiss")
+    rng = np.random.default_rng(0)
+    q, g = (rng.standard_normal((n, 4)) / np.arange(1, 5) for n in (10, 10_000))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "PROBES", 3)
+        return q, g.astype(np.float16), build_index(g.astype(np.float16), block=3000)
+
+
+def test_what_an_index_proposes_is_ranked_by_exact_distances(large):
+    import faiss
+
+    q, g, index = large
+    lists, exact = faiss.extract_index_ivf(index), search(q, g, 20)
+    assert lists.nprobe == 3 and (search(q, g, 20, index=index)[1] != exact[1]).any()
+    lists.nprobe = lists.nlist
+    distances, rows = search(q, g, 20, index=index, candidates=2000)
+    np.testing.assert_array_equal(rows, exact[1])
+    np.testing.assert_allclose(distances, exact[0], rtol=1e-6)
+
+
+def test_few_candidates_miss_neighbours_and_few_proposals_leave_rows_empty(large):
+    q, g, index = large
+    assert (search(q, g, 20, index=index, candidates=20)[1] != search(q, g, 20)[1]).any()
+
+    class Poor:
+        ntotal = len(g)
+
+        def search(self, codes, wanted):
+            return None, np.array([[7, -1, 3]] * len(codes))
+
+    distances, rows = search(q, g, 4, index=Poor())
+    assert np.isin(rows[:, :2], (3, 7)).all() and (rows[:, 2:] == -1).all()
+    assert np.isinf(distances[:, 2:]).all() and (np.diff(distances[:, :2]) >= 0).all()
+
+
+def test_an_index_of_another_gallery_and_a_small_gallery_are_refused(large):
+    q, g, index = large
+    with pytest.raises(ValueError, match="the index holds 10000 codes, the gallery 9999"):
+        search(q, g[1:], 3, index=index)
+    with pytest.raises(ValueError, match=r"codes are \(9999, 4\); an index needs \(10000, 4\)"):
+        build_index(g[1:])

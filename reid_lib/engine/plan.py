@@ -140,11 +140,12 @@ def check_start(config: RunConfig, weights: Path | None) -> None:
         )
     if config.start == "imagenet" and weights is not None:
         folder = weights if weights.is_dir() else None
-        if not (weights.is_file() or (folder and any(folder.glob(f"{config.backbone}[_-]*")))):
-            wanted = f"{folder}/{config.backbone}-*" if folder else weights
+        name = Path(config.backbone).name  # without timm/
+        if not (weights.is_file() or (folder and any(folder.glob(f"{name}[_.-]*")))):
+            wanted = f"{folder}/{name}-*" if folder else weights
             raise ValueError(
                 f"no ImageNet weights for {config.backbone}: looked for {wanted}; download "
-                "torchvision's file and pass it or its folder as WEIGHTS"
+                "torchvision's or timm's file and pass it or its folder as WEIGHTS"
             )
 
 

@@ -103,7 +103,7 @@ def collect_records(results: list[Path], out: Path) -> list[Path]:
             continue
         config = run.config
         parts = config.backbone, config.start, config.setting, f"{config.epochs}-epochs"
-        name = "-".join([*parts, f"split-{config.split}", config.digest()])
+        name = "-".join([*parts, f"split-{config.split}", config.digest()]).replace("/", "-")
         write_json(out / f"{name}.json", record(run))
         write_text(out / f"{name}.csv", _queries(run))
         written.append(out / f"{name}.json")
