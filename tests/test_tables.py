@@ -111,7 +111,7 @@ def test_the_tables_of_many_runs_show_both_intervals_and_what_they_are_for(tmp_p
     cell = f"60.0 [{60 - these:.1f}, {60 + these:.1f}] [{60 - new:.1f}, 100.0]"
     assert 60 + new > 100 and f"| set2 | 3 (0 to 2) | {cell} |" in text
     assert "| set1 | 1 (0) | 50.0 | 50.0 |" in text
-    assert "The first is for these 12 persons" in text and "the second for new persons" in text
+    assert "The first is for these 12 persons" in text and "The second is for new persons" in text
     assert "does not shrink to zero" in text
 
 
