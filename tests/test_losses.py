@@ -74,6 +74,17 @@ def test_radius_is_half_the_distance_to_the_nearest_other_centre():
     assert sq_radii(centres).sqrt().tolist() == [2.0, 2.0, 5.0]
 
 
+def test_one_centre_has_no_radius():
+    with pytest.raises(ValueError, match=r"\(1, 3\); expected \(P, D\) with P >= 2"):
+        sq_radii(torch.zeros(1, 3))
+
+
+def test_losses_have_the_precision_of_the_codes(case):
+    codes, labels, centres = (x.float() if x.is_floating_point() else x for x in case)
+    for loss in (compact_loss, scatter_loss):
+        assert loss(codes, labels, centres).dtype == torch.float32
+
+
 def test_equal_centres_leave_a_radius_of_zero_and_no_less():
     centres = torch.randn(50, 1, 64, generator=torch.Generator().manual_seed(0)) * 30
     assert all((sq_radii(centre.repeat(2, 1)) == 0).all() for centre in centres)
