@@ -187,7 +187,7 @@ def _expect(arguments) -> None:
     runs = [list(map(read_run, find_runs(folder))) for folder in arguments.results]
     for folder, found in zip(arguments.results, runs, strict=True):
         if not found:
-            raise ValueError(f"no finished run under {folder}")
+            raise ValueError(f"no completed run under {folder}")
     write_json(PRESETS / "expected" / f"{arguments.preset}.json", expected_scores(runs))
 
 

@@ -115,7 +115,7 @@ def test_expected_scores_need_a_known_preset_and_finished_runs(tmp_path, capsys)
     assert main(["expect", "nope", str(tmp_path)]) == 2
     assert "no preset 'nope'" in capsys.readouterr().err
     assert main(["expect", "smoke", str(tmp_path)]) == 2
-    assert "no finished run under" in capsys.readouterr().err
+    assert "no completed run under" in capsys.readouterr().err
 
 
 def test_train_leaves_a_run_folder_and_prints_its_scores(preset_file, tmp_path, capsys):
