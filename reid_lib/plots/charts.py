@@ -113,7 +113,8 @@ def split_scores(
     figure, grid = style.panels(len(networks) * len(columns), len(columns), size, **how)
     split_mark = {"ls": "none", "marker": "|", "color": style.GREY, "ms": 7, "gid": "one split"}
     mean_mark = {"ls": "none", "marker": "o", "color": style.PALETTE[0], "gid": "mean"}
-    paper_mark = {"ls": "none", "marker": "D", "color": "k", "mfc": "w", "gid": "paper"}
+    paper_mark = {"ls": "none", "marker": "D", "color": "k", "mfc": "w"}
+    paper_mark |= {"gid": "reported by the paper"}
     for place, axes in enumerate(grid):
         network, column = networks[place // len(columns)], columns[place % len(columns)]
         names = settings[network]

@@ -184,8 +184,8 @@ _NOTE = (
     "Rank-1 and mAP are in percent, means over the last evaluated epochs, camera A to B. ratio: "
     "the mean distance within a person divided by that between persons. The intervals of means are "
     "95 % intervals for these persons. Differences are in points, with intervals for these and for "
-    "new persons and the number of splits on which they are above zero. The verdicts use p-values with "
-    "Holm's correction over all planned tests."
+    "new persons and the number of splits on which they are above zero. The verdicts use p-values "
+    "with Holm's correction over all planned tests."
 )
 
 
