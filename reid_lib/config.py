@@ -1,4 +1,4 @@
-"""What to run: the settings of Table 1, one run's configuration, and presets read from YAML."""
+"""The settings of Table 1, the configuration of a run, and presets read from YAML."""
 
 import hashlib
 import json
@@ -95,9 +95,10 @@ class _Frozen(BaseModel):
 
 
 class RunConfig(_Frozen):
-    """One run's configuration; the defaults are the paper's values or our default reading.
+    """Configuration of one training run.
 
-    A row of a preset states any of these.  `data_sha256`, `weights_sha256` and the resolved
+    Defaults are the paper's values, or those of our default reading where the paper gives none. A
+    row of a preset can set any of these values. `data_sha256`, `weights_sha256` and the resolved
     `precision` are filled in before training, so that two equal configs mean the same run.
     """
 
@@ -252,17 +253,17 @@ class RunConfig(_Frozen):
 
 
 class Embedded(_Frozen):
-    """The embedded pedestrians: how many, and which."""
+    """The built-in synthetic persons: their number, and the seed that determines them."""
 
     persons: int = Field(ge=4)
     seed: int = Field(0, ge=0)
 
 
 class Preset(_Frozen):
-    """A purpose: the data, the splits, and the rows of its table.
+    """One study: the data, the splits, and the rows of its table.
 
-    `name` is the folder of its results and figures; `data` is a folder or a CSV file, or the
-    embedded data; `persons` is a file that names the persons to use of them.
+    `name` is the name of the folders of its results and figures; `data` is a folder, a CSV file, or
+    the built-in synthetic persons; `persons` is a file with the ids of the persons to use.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -304,18 +305,18 @@ def load_preset(
     name: str | None = None,
     persons: str | Path | None = None,
 ) -> Preset:
-    """Read a preset and put the user's parameters over it.
+    """Read a preset, with its values replaced by the user's parameters.
 
     Args:
         preset: a name in `presets/`, or the path of a YAML file.
         data: a folder of images or a CSV file, instead of the preset's own data.
-        weights: a weights file, or a folder of files under torchvision's names.
-        splits: which splits, such as "0,1,2", instead of the preset's own.
-        name: where results and figures go, instead of the preset's name.
+        weights: a weights file, or a folder of weights files named as in torchvision.
+        splits: the numbers of the splits, such as "0,1,2", instead of the preset's own.
+        name: name of the folders of results and figures, instead of the preset's name.
         persons: a JSON file whose key `persons` lists the ids to use, such as splits/pku74.json.
     Returns:
-        The preset; each row holds the recipe shared by all rows with its own values over it. Data
-        that give their split have the one split 0.
+        The preset; each row contains the recipe shared by all rows, with its own values taking
+        precedence. Data sets that define their split have only split 0.
     Raises:
         ValueError: no such preset, an unknown key, or a value that is not allowed, each by name.
     """
@@ -355,7 +356,7 @@ def load_preset(
 
 
 def _explain(file: str, error: ValidationError) -> str:
-    """One line per fault: its place in the file, what is wrong, and the value found."""
+    """One line per error: its place in the file, what is wrong, and the value found."""
     lines = []
     for fault in error.errors():
         place = ".".join(str(part) for part in fault["loc"])

@@ -42,7 +42,7 @@ class RunFolder:
 
     Args:
         path: the folder.
-        config: of the run, complete.
+        config: complete configuration of the run.
     """
 
     def __init__(self, path: Path, config: RunConfig):

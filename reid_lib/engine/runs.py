@@ -130,7 +130,7 @@ class Run:
         """The arguments of `metrics.evaluate`, or of `metrics.viewpoint_grid` with orientations.
 
         Args:
-            direction: as `query_gallery` takes it.
+            direction: one of the directions that `query_gallery` takes.
             orientations: append the query and gallery orientations.
         Returns:
             q_codes, g_codes, q_pids, g_pids, q_camids, g_camids[, q_orientations, g_orientations].

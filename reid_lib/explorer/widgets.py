@@ -28,10 +28,10 @@ _PAGES = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent
 
 
 def finished_runs(results: str | Path, rows: list[str] = ()) -> dict[str, list[Run]]:
-    """All runs under a folder that finished and did not fail.
+    """All runs under a folder that are complete and did not fail.
 
     Args:
-        results: holds `<preset>/<row>/split-<k>/`.
+        results: folder that contains `<preset>/<row>/split-<k>/`.
         rows: names of rows in the order to keep; others follow by name.
     Returns:
         Preset -> its runs, by row and split. Folders without a complete run are left out.

@@ -25,7 +25,7 @@ class Encoder:
 
     Attributes:
         name: the words that chose it.
-        sha256: of its weights, so that codes of two networks are never compared.
+        sha256: SHA-256 of its weights, so that codes of two networks are never compared.
         size: (height, width) that every image is resized to.
         encode: (N, 3, H, W) uint8 tensor -> (N, D) float32 array.
     """
