@@ -264,8 +264,8 @@ def test_a_run_of_other_code_is_kept_and_named_in_one_line(preset_file, tmp_path
     assert main(resolve) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if "RETRAIN" in line]
     assert lines == [
-        "1 of 2 runs were trained by another version of the software and are kept; RETRAIN=1 trains "
-        "them again"
+        "1 of 2 runs were trained by another version of the software and are kept; RETRAIN=1 "
+        "trains them again"
     ]
     assert manifest.is_file()
     assert main([*resolve, "--retrain"]) == 0
