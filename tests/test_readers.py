@@ -173,7 +173,7 @@ def test_a_preset_of_ten_splits_has_one_where_the_data_give_it(market, folder):
     assert gives_split(market) and not gives_split(folder)
     assert load_preset("pku_likely", data=market).splits == (0,)
     assert len(load_preset("pku_likely", data=folder).splits) == 10
-    with pytest.raises(ValueError, match=r"SPLITS is '0,1', but .*market gives its one split, 0"):
+    with pytest.raises(ValueError, match=r"SPLITS is '0,1', but .*market defines its own split"):
         load_preset("pku_likely", data=market, splits="0,1")
 
 

@@ -164,7 +164,7 @@ def read_run(folder: str | Path) -> Run:
     if not missing and not run.failed:
         missing = [name for name in RESULTS if not (run.folder / name).is_file()]
     if missing:
-        raise ValueError(f"{folder} holds no ended run: {', '.join(missing)} missing")
+        raise ValueError(f"{folder} contains no completed run: {', '.join(missing)} missing")
     return run
 
 

@@ -117,15 +117,15 @@ def controls(study: Preset, root: str | Path = "..") -> ipywidgets.VBox:
 
     Args:
         study: the preset to begin with; its last row and first split.
-        root: holds data/ and results/.
+        root: project folder that contains data/ and results/.
     Returns:
         A box whose last child, an HTML widget, shows the chosen query's galleries.
     Raises:
-        ValueError: `study` has no finished run.
+        ValueError: `study` has no completed run.
     """
     runs = finished_runs(Path(root) / "results", [row.row for row in study.rows])
     if study.name not in runs:
-        raise ValueError(f"preset {study.name} has no finished run in {Path(root) / 'results'}")
+        raise ValueError(f"preset {study.name} has no completed run in {Path(root) / 'results'}")
     runs = {study.name: runs[study.name], **runs}
     files, queries_of, busy = _files(study, Path(root)), functools.cache(_queries), []
     menus = {name: ipywidgets.Dropdown(description=name) for name in MENUS}

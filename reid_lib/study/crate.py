@@ -27,7 +27,7 @@ def write_crate(preset: Preset, root: str | Path, out: str | Path) -> None:
 
     Args:
         preset: whose runs have all ended.
-        root: holds results/ and figures/.
+        root: project folder that contains results/ and figures/.
         out: the .zip file to write.
     Raises:
         ValueError: a run is missing.
