@@ -97,19 +97,19 @@ class _Frozen(BaseModel):
 class RunConfig(_Frozen):
     """Configuration of one training run.
 
-    Defaults are the paper's values, or those of our default reading where the paper gives none. A
-    row of a preset can set any of these values. `data_sha256`, `weights_sha256` and the resolved
-    `precision` are filled in before training, so that two equal configs mean the same run.
+    Defaults are the paper's values, or else those of our default reading. A row of a preset can set
+    any key. `data_sha256`, `weights_sha256` and the resolved `precision` are filled in before
+    training, so that equal configurations mean the same run.
 
-    Keys that have no description below: `row` names the row of the table, `setting` its loss terms
+    Keys without a description below: `row` names the row of the table, `setting` its loss terms
     (`SETTINGS`), `backbone` the network; `neck` puts a batch normalisation before the classifier;
-    `start` selects the initial weights. `split` is the number of the split, `seed` that of all
-    random numbers of the training. `epochs`, `batch_size`, `lr` and `weight_decay` have their usual
-    meanings, `batches` selects random or P x K batches, and `images_per_person` is K. `beta` and
-    `gamma` are the weights of Eq. 4, `sr_reduction` and `label_smoothing` belong to Eq. 1, and
-    `scatter` selects the form of Eq. 3. The keys from `centres` to `memory_update` select how
-    centres are computed (presets/README.md); `margin`, `triplet_distance` and `triplet_normalise`
-    belong to the triplet loss and the related losses. `flip` mirrors half of the training images.
+    `start` selects the initial weights. `split` is the number of the split, `seed` that of the
+    random generators. `batches` selects random or P x K batches, and `images_per_person` is K.
+    `beta` and `gamma` are the weights of Eq. 4, `sr_reduction` and `label_smoothing` belong to Eq.
+    1, and `scatter` selects the form of Eq. 3. The keys from `centres` to `memory_update` select
+    how centres are computed (presets/README.md); `margin`, `triplet_distance` and
+    `triplet_normalise` belong to the triplet loss and the related losses. `flip` mirrors half of
+    the training images.
     """
 
     row: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")

@@ -68,7 +68,7 @@ def test_parameters_go_over_the_preset(tmp_path):
         ({"setting": "aligned", "stripes": 1}, "stripes is 1, expected 2, 4 or 8"),
         ({"setting": "set1", "stripes": 3}, "stripes: .*found 3"),
         ({"setting": "htri", "batch_size": 30}, "no multiple of images_per_person"),
-        ({"centres": "batch", "persons_in_sums": "all"}, "only the batch's persons"),
+        ({"centres": "batch", "persons_in_sums": "all"}, "only the persons in the batch"),
         ({"centres_gradient": True}, "only where they come from the batch"),
         ({"epoch_count": 3}, "unknown key 'epoch_count'"),
         ({"row": "../up"}, "row.*'../up'"),

@@ -266,7 +266,7 @@ def test_a_split_whose_test_persons_are_never_seen_twice_is_refused(folder, pres
 BAD = {
     "no column": ("path,pid\na.png,1\n", r"images\.csv has no column camid; it has path, pid"),
     "empty": ("", r"images\.csv has no column path, pid, camid"),
-    "no row": ("path,pid,camid\n", r"images\.csv has no image"),
+    "no row": ("path,pid,camid\n", r"no images found in .*images\.csv"),
     "a word": (
         "path,pid,camid\na.png,one,1\n",
         r"row 2, a\.png: pid is 'one', camid '1', orientation ''; expec",
