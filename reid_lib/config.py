@@ -103,13 +103,12 @@ class RunConfig(_Frozen):
 
     Keys without a description below: `row` names the row of the table, `setting` its loss terms
     (`SETTINGS`), `backbone` the network; `neck` puts a batch normalisation before the classifier;
-    `start` selects the initial weights. `split` is the number of the split, `seed` that of the
-    random generators. `batches` selects random or P x K batches, and `images_per_person` is K.
-    `beta` and `gamma` are the weights of Eq. 4, `sr_reduction` and `label_smoothing` belong to Eq.
-    1, and `scatter` selects the form of Eq. 3. The keys from `centres` to `memory_update` select
-    how centres are computed (presets/README.md); `margin`, `triplet_distance` and
-    `triplet_normalise` belong to the triplet loss and the related losses. `flip` mirrors half of
-    the training images.
+    `start` selects the initial weights. `seed` is that of the random generators. `batches` selects
+    random or P x K batches, and `images_per_person` is K. `beta` and `gamma` are the weights of Eq.
+    4, `sr_reduction` and `label_smoothing` belong to Eq. 1, and `scatter` selects the form of Eq.
+    3. The keys from `centres` to `memory_update` select how centres are computed
+    (presets/README.md); `margin`, `triplet_distance` and `triplet_normalise` belong to the triplet
+    loss and the related losses. `flip` mirrors half of the training images.
     """
 
     row: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
