@@ -58,9 +58,7 @@ def write_dataset(
         raise ValueError(f"workers is {workers}, expected 1 or more")
     folder = Path(folder).absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(
-            f"{folder} exists and is not an empty folder; choose a new or an empty folder"
-        )
+        raise FileExistsError(f"{folder} is not an empty folder; name a new or an empty one")
     table_path = folder.with_name(folder.name + ".persons.csv")
     if table_path.is_dir():
         raise FileExistsError(f"{table_path} is a folder; the attributes are written there")
