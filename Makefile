@@ -4,17 +4,17 @@ SHELL   := /bin/bash
 PYTHON  ?= python3
 PRESET  ?= demo
 # Parameters of any preset: DATA=folder or CSV file  WEIGHTS=file or folder  SPLITS=0,1,2
-# NAME=where results go  PERSONS=splits/pku74.json (use these persons of the data alone)
+# NAME=name of the output folders  PERSONS=splits/pku74.json (use only these persons of the data)
 DATA    ?=
 WEIGHTS ?=
 SPLITS  ?=
 NAME    ?=
 PERSONS ?=
-# RETRAIN=1: runs that other code or other values made are moved aside and trained again
+# RETRAIN=1: runs of another software version or configuration are renamed and trained again
 RETRAIN ?=
 PROFILE ?= profiles/default
 SNAKEMAKE ?=
-# On a cluster: the command under which the data are checked, such as RESOLVE='srun --gres=gpu:1'
+# On a cluster: the command that starts the check of the data, such as RESOLVE='srun --gres=gpu:1'
 RESOLVE ?=
 OPTIONS  = $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
            $(if $(SPLITS),--splits '$(SPLITS)') $(if $(NAME),--name '$(NAME)') \
@@ -28,7 +28,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup reproduce unlock lab site pdf test test-slow test-browser test-gpu lint format readme lock
 
-## make help       this list
+## make help       print this list
 help:
 	@grep -E '^## ' $(MAKEFILE_LIST) | sed 's/^## //'
 
@@ -56,7 +56,7 @@ setup: .venv/requirements.lock
 	fi
 	@cp requirements.lock $@
 
-## make reproduce  PRESET=demo: data, training, every notebook, figures/demo/
+## make reproduce  PRESET=demo: make the data, train, execute every notebook, write figures/demo/
 # Real data: make reproduce PRESET=pku DATA=path/to/PKUv1a_128x48
 # Our own lock on results/<preset>/ ends with its process, so Snakemake's, which does not, is off.
 reproduce: setup
@@ -73,23 +73,23 @@ unlock: setup
 lab: setup
 	$(VENV)/jupyter lab --notebook-dir=. notebooks/01_data.ipynb
 
-## make site       PRESET=demo: the runs as a static article, results/site/index.html
+## make site       PRESET=demo: build a static website of the results, results/site/index.html
 site: setup
 	@$(VENV)/python site/build.py '$(PRESET)'
 
-## make pdf        the article of that site as one PDF, results/article.pdf (needs Chromium)
+## make pdf        export its article as a PDF file, results/article.pdf (needs Chromium)
 pdf: site
 	@$(VENV)/python site/pdf.py '$(PRESET)'
 
-## make test       lint and the quick suite
+## make test       run the linter and the quick tests
 test: setup lint
 	$(VENV)/python -m pytest -m "not slow and not browser"
 
-## make test-slow  the rest
+## make test-slow  run the slow tests
 test-slow: setup
 	$(VENV)/python -m pytest -m slow
 
-## make test-browser  the page and JupyterLab in headless Chromium (Debian's package chromium)
+## make test-browser  test the website and JupyterLab in headless Chromium (Debian's package chromium)
 test-browser: setup
 	@if ! test -x "$${CHROMIUM:-}" && ! command -v chromium chromium-browser google-chrome >/dev/null; then \
 	  root=$$(test "$$(id -u)" = 0 || echo 'sudo -n'); \
@@ -99,28 +99,28 @@ test-browser: setup
 	$(VENV)/python -m pytest -rs -m browser tests/test_site.py tests/test_page.py tests/test_pdf.py \
 	  tests/test_lab.py
 
-## make test-gpu   every test that wants a graphics card; without one, each is skipped by name
+## make test-gpu   run the tests that need a graphics card; without one they are skipped
 test-gpu: setup
 	$(VENV)/python -m pytest -rs -m gpu
 
-## make lint       style of the code; notebooks hold no outputs
+## make lint       check the style of the code, and that notebooks are stored without outputs
 lint: setup
 	$(VENV)/ruff check
 	$(VENV)/ruff format --check
 	@$(VENV)/nbstripout --keep-id --verify notebooks/*.ipynb \
-	  || { echo 'notebooks hold outputs: run make format' >&2; exit 1; }
+	  || { echo 'notebooks contain outputs: run make format' >&2; exit 1; }
 
-## make format     put code into that style, and take the outputs out of the notebooks
+## make format     format the code, and remove the outputs of the notebooks
 format: setup
 	$(VENV)/ruff check --fix
 	$(VENV)/ruff format
 	$(VENV)/nbstripout --keep-id notebooks/*.ipynb
 
-## make readme     refresh the generated parts of all Markdown files
+## make readme     update the generated parts of all Markdown files
 readme: setup
 	$(VENV)/python site/readme.py
 
-## make lock       pin every version anew within the ranges of pyproject.toml
+## make lock       update the pinned versions within the ranges of pyproject.toml
 lock: setup
 	$(VENV)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras \
 	  --custom-compile-command "make lock" pyproject.toml --output-file requirements.lock

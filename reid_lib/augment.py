@@ -14,9 +14,10 @@ def augment(config: RunConfig, images: Tensor, generator: torch.Generator) -> Te
     """Turn training images into network inputs: flip, crop and normalise as the config says.
 
     Args:
-        config: `flip`, `crop`, `crop_pad` and `crop_enlarge` are used.
+        config: configuration of the run; its fields `flip`, `crop`, `crop_pad` and `crop_enlarge`
+            are used.
         images: (B, 3, H, W) uint8.
-        generator: on the CPU; the same draws serve every device.
+        generator: a generator on the CPU, so that every device uses the same random numbers.
     Returns:
         (B, 3, H, W) float32, channels last.
     """

@@ -156,7 +156,7 @@ def centre_source(
     """Choose the reading of the centre that the config names.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
         labels: (N,) int, the person of each training image, on the training device.
         width: D, the length of a code.
         encode_all: returns the codes (N, D) of all training images in evaluation mode.

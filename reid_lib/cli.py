@@ -22,7 +22,7 @@ EXTRAS = {  # module -> the optional dependencies of pyproject.toml that it come
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run `reid ARGUMENTS`; returns the exit status (0 done, 1 failed, 2 wrong input)."""
+    """Run `reid ARGUMENTS`; return the exit status (0: success, 1: failure, 2: wrong input)."""
     arguments = _parser().parse_args(argv)
     try:
         return arguments.run(arguments) or 0
@@ -62,13 +62,13 @@ def _synth(arguments) -> None:
 
 
 def _resolve(arguments) -> None:
-    """Everything that can fail before training fails here; one config per run is written."""
+    """Check all that can be checked before training, and write one configuration per run."""
     preset = _preset(arguments)
     results = arguments.root / "results"
 
     from reid_lib.engine.plan import check_data, check_plan, data_folder
 
-    check_plan(preset, results)  # need not wait for torch
+    check_plan(preset, results)  # before torch is imported, which takes seconds
     if arguments.check:
         return
 
@@ -84,7 +84,7 @@ def _resolve(arguments) -> None:
         index = read_data(preset, folder)
         changed = resolve_all(preset, index, results, arguments.retrain)
         seconds = results / preset.name / "seconds" / "data.tsv"
-        if not seconds.is_file():  # later calls find the images drawn
+        if not seconds.is_file():  # later calls find the images already rendered
             write_text(seconds, f"s\n{time.monotonic() - begin:.4f}\n")
     if changed:
         print(changed)
@@ -98,7 +98,7 @@ def _unlock(arguments) -> None:
 
 def _train(arguments) -> int:
     preset = _preset(arguments)
-    preset.row(arguments.row)  # a wrong one need not wait for the data
+    preset.row(arguments.row)  # report a wrong name before the data are read
     results = arguments.root / "results"
 
     from reid_lib.dataset import load_pixels
@@ -108,7 +108,7 @@ def _train(arguments) -> int:
 
     index = open_data(preset, arguments.root / "data", progress=sys.stderr.isatty())
     run = preset, arguments.row, arguments.split
-    keep = not arguments.out  # that folder is none of the preset's runs
+    keep = not arguments.out  # that folder is not one of the preset's run folders
     config, weights = resolve(*run, index, results, arguments.config, keep)
     folder = arguments.out or run_folder(results, *run)
     pixels = load_pixels(index, config.image_size)
@@ -187,7 +187,7 @@ def _expect(arguments) -> None:
     runs = [list(map(read_run, find_runs(folder))) for folder in arguments.results]
     for folder, found in zip(arguments.results, runs, strict=True):
         if not found:
-            raise ValueError(f"no finished run under {folder}")
+            raise ValueError(f"no completed run under {folder}")
     write_json(PRESETS / "expected" / f"{arguments.preset}.json", expected_scores(runs))
 
 
@@ -224,111 +224,131 @@ def _parser() -> argparse.ArgumentParser:
 
 def _preset_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("preset", metavar="PRESET", help="a name in presets/, or a .yaml file")
-    add("--data", help="folder of images or CSV file, instead of the preset's")
-    add("--persons", help="JSON file of the persons to use, such as splits/pku74.json")
-    add("--weights", help="weights file, or a folder with torchvision's file names")
-    add("--splits", help="which splits, such as 0,1,2")
-    add("--name", help="where results and figures go (the preset's name)")
+    add("preset", metavar="PRESET", help="name of a preset in presets/, or a .yaml file")
+    add("--data", help="folder of images or CSV file (default: the preset's data)")
+    add("--persons", help="JSON file with the ids of the persons to use (default: all persons)")
     add(
-        "--root",
-        type=Path,
-        default=Path(),
-        help="folder that contains data/, results/ and figures/ (default: the current one)",
+        "--weights",
+        help="weights file, or a folder of files named as in torchvision (default: the preset's)",
     )
+    add("--splits", help="numbers of the splits, such as 0,1,2 (default: the preset's)")
+    add("--name", help="name of the folders of results and figures (default: the preset's name)")
+    text = "project folder that contains data/, results/ and figures/ (default: current directory)"
+    add("--root", type=Path, default=Path(), help=text)
 
 
 def _data_commands(command) -> None:
-    add = command("check", _check, "list what a data set holds, and every fault by file")
-    add("folder", metavar="DIR", help="folder in PKU-ReID's or Market-1501's layout, or a CSV file")
-    add("--pku", action="store_true", help="a missing view is an error, as in PKU-ReID")
-    add("--persons", type=Path, help="JSON file of the persons to check (default: all)")
+    add = command("check", _check, "list the contents of a data set, and every error by file")
+    add(
+        "folder",
+        metavar="DIR",
+        help="folder in the layout of PKU-ReID, Market-1501 or MSMT17, or a CSV file",
+    )
+    add("--pku", action="store_true", help="report a missing view as an error, as in PKU-ReID")
+    add(
+        "--persons",
+        type=Path,
+        help="JSON file with the ids of the persons to check (default: all persons)",
+    )
 
-    add = command("env", _env, "versions and processor, for a bug report")
+    add = command("env", _env, "print versions and processor, for a bug report")
     add(
         "--root",
         type=Path,
         default=Path(),
-        help="folder with requirements.lock (default: the current one)",
+        help="folder that contains requirements.lock (default: current directory)",
     )
 
-    add = command("synth", _synth, "render synthetic pedestrians")
+    add = command("synth", _synth, "generate a data set of synthetic persons")
     add("folder", metavar="DIR", type=Path, help="a new or empty folder")
     add("--persons", type=int, default=114, help="number of persons (default: 114)")
-    add("--seed", type=int, default=0, help="random seed, which decides the persons (default: 0)")
-    layouts = ("pku", "market")
     add(
-        "--layout", choices=layouts, default="pku", help="names as in PKU-ReID or Market-1501 (pku)"
+        "--seed",
+        type=int,
+        default=0,
+        help="random seed; determines which persons are generated (default: 0)",
     )
+    layouts = ("pku", "market")
+    text = "file names as in PKU-ReID or as in Market-1501 (default: pku)"
+    add("--layout", choices=layouts, default="pku", help=text)
 
 
 def _run_commands(command) -> None:
     text = "check a preset, its data and weights, and write one complete configuration per run"
     add = command("resolve", _resolve, text, preset=True)
-    add("--check", action="store_true", help="only find missing data and weights; write nothing")
-    add(
-        "--retrain",
-        action="store_true",
-        help="rename runs that another version of the software or other options made",
-    )
+    add("--check", action="store_true", help="only report missing data and weights; write nothing")
+    text = "rename runs of another software version or configuration, to train them again"
+    add("--retrain", action="store_true", help=text)
 
-    add = command("unlock", _unlock, "remove the locks that a killed Snakemake left")
+    add = command("unlock", _unlock, "remove the locks that a killed Snakemake process left")
     add(
         "--root",
         type=Path,
         default=Path(),
-        help="folder with results/ and .snakemake/ (default: the current one)",
+        help="folder that contains results/ and .snakemake/ (default: current directory)",
     )
 
     add = command("train", _train, "train one row of a preset on one split", preset=True)
-    add("--row", required=True, help="a row of the preset")
-    add("--split", type=int, default=0, help="split number (default: 0)")
-    add("--config", default="", help="the file that `reid resolve` wrote")
+    add("--row", required=True, help="name of the row in the preset")
+    add("--split", type=int, default=0, help="number of the split (default: 0)")
+    add("--config", default="", help="configuration file written by `reid resolve` (default: none)")
     add("--out", type=Path, help="run folder (default: results/<preset>/<row>/split-<k>)")
 
-    add = command("notebook", _notebook, "execute one notebook headless")
+    add = command("notebook", _notebook, "execute one notebook without a browser")
     add("notebook", type=Path, help="the .ipynb file")
-    add("executed", type=Path, help="where the executed copy goes")
-    text = "a name and value of its parameters cell; may be given several times"
+    add("executed", type=Path, help="path of the executed copy")
+    text = "name and value of a parameter of its parameters cell; can be repeated"
     add("-p", "--parameter", action="append", default=[], metavar="NAME=VALUE", help=text)
 
 
 def _report_commands(command) -> None:
-    text = "print where the results are, the run times, and the scores next to the expected ones"
+    text = "print output locations, run times, and the scores next to the expected scores"
     command("summary", _summary, text, preset=True)
 
-    add = command(
-        "expect", _expect, "store the scores of a preset over several seeds as its expected scores"
-    )
-    add("preset", metavar="PRESET", help="a name in presets/")
-    add("results", type=Path, nargs="+", help="one folder of run folders per seed")
+    text = "store the scores of a preset over several seeds as its expected scores"
+    add = command("expect", _expect, text)
+    add("preset", metavar="PRESET", help="name of a preset in presets/")
+    add("results", type=Path, nargs="+", help="one folder of run folders for each seed")
 
-    add = command(
-        "records",
-        _records,
-        "write a JSON record of each completed run, and the tables of all records",
+    text = "write a JSON summary (record) of each completed run, and generate the tables"
+    add = command("records", _records, text)
+    add(
+        "results",
+        type=Path,
+        nargs="*",
+        help="folders of run folders (default: none, only the tables)",
     )
-    add("results", type=Path, nargs="*", help="folders of run folders; none: only the tables")
-    add("--out", type=Path, required=True, help="output folder; records go to its folder runs/")
+    add(
+        "--out",
+        type=Path,
+        required=True,
+        help="output folder; the records are in its subfolder runs/",
+    )
 
-    text = "write the runs of a preset, without weights, as an RO-Crate"
+    text = "write the runs of a preset, without weights, as an RO-Crate archive"
     add = command("crate", _crate, text, preset=True)
     add("--out", type=Path, required=True, help="the file to write, such as crate.zip")
 
     text = "print the paired difference of two settings, or compare the scores of two RO-Crates"
     add = command("compare", _compare, text)
-    add("records", metavar="RECORDS", type=Path, help="folder of record JSON files, or a crate")
-    add("one", metavar="A", help="a setting, or the name of a row; or the other crate")
-    add("other", metavar="B", nargs="?", help="the setting or row that A is compared with")
     add(
-        "--tolerance",
-        type=float,
-        default=0.05,
-        help="largest difference of two crates' scores that agree, in points (default: 0.05)",
+        "records",
+        metavar="RECORDS",
+        type=Path,
+        help="folder of record JSON files, or an RO-Crate (.zip)",
     )
+    add("one", metavar="A", help="a setting, the name of a row, or the other RO-Crate")
+    add(
+        "other",
+        metavar="B",
+        nargs="?",
+        help="the setting or row that is subtracted from A (not with RO-Crates)",
+    )
+    text = "largest difference of equal scores, in points (default: 0.05; RO-Crates only)"
+    add("--tolerance", type=float, default=0.05, help=text)
     add(
         "--codes",
         choices=("raw", "unit"),
         default="raw",
-        help="which codes are compared (default: raw)",
+        help="codes that are compared (default: raw)",
     )

@@ -1,4 +1,4 @@
-"""What to run: the settings of Table 1, one run's configuration, and presets read from YAML."""
+"""The settings of Table 1, the configuration of a run, and presets read from YAML."""
 
 import hashlib
 import json
@@ -95,10 +95,20 @@ class _Frozen(BaseModel):
 
 
 class RunConfig(_Frozen):
-    """One run's configuration; the defaults are the paper's values or our default reading.
+    """Configuration of one training run.
 
-    A row of a preset states any of these.  `data_sha256`, `weights_sha256` and the resolved
-    `precision` are filled in before training, so that two equal configs mean the same run.
+    Defaults are the paper's values, or else those of our default reading. A row of a preset can set
+    any key. `data_sha256`, `weights_sha256` and the resolved `precision` are filled in before
+    training, so that equal configurations mean the same run.
+
+    Keys without a description below: `row` names the row of the table, `setting` its loss terms
+    (`SETTINGS`), `backbone` the network; `neck` puts a batch normalisation before the classifier;
+    `start` selects the initial weights. `seed` is that of the random generators. `batches` selects
+    random or P x K batches, and `images_per_person` is K. `beta` and `gamma` are the weights of Eq.
+    4, `sr_reduction` and `label_smoothing` belong to Eq. 1, and `scatter` selects the form of Eq.
+    3. The keys from `centres` to `memory_update` select how centres are computed
+    (presets/README.md); `margin`, `triplet_distance` and `triplet_normalise` belong to the triplet
+    loss and the related losses. `flip` mirrors half of the training images.
     """
 
     row: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -115,19 +125,22 @@ class RunConfig(_Frozen):
         False, description="hold out a third of the training persons and score these instead"
     )
     train_persons: int | None = Field(
-        None, ge=2, description="how many persons train, the others are scored; null: half of them"
+        None,
+        ge=2,
+        description="number of training persons, all others are scored; null: half of them",
     )
     seed: int = Field(0, ge=0)
 
     epochs: int = Field(300, ge=1)
     epoch: Literal["images", "persons"] = Field(
         "images",
-        description="one pass over all images, or images_per_person images of each person once",
+        description="images: each image once; persons: images_per_person images of each person",
     )
     batch_size: int = Field(32, ge=2)
     lr: float = Field(2e-4, gt=0)
     schedule: Literal["constant", "cosine", "step"] = Field(
-        "constant", description="step: the learning rate times 0.1 after half of the epochs"
+        "constant",
+        description="step: multiply the learning rate by 0.1 after half of the epochs",
     )
     weight_decay: float = Field(5e-4, ge=0)
 
@@ -146,13 +159,19 @@ class RunConfig(_Frozen):
     triplet_distance: Literal["euclidean", "squared"] = "euclidean"
     triplet_normalise: bool = False
     second_margin: float | None = Field(
-        None, ge=0, description="quadruplet: between two others; triplet_improved: within a person"
+        None,
+        ge=0,
+        description="quadruplet: second margin; triplet_improved: bound within a person",
     )
     second_weight: float | None = Field(
-        None, ge=0, description="of triplet_improved's second term; of the centre loss"
+        None,
+        ge=0,
+        description="weight of the second term of triplet_improved, or of the centre loss",
     )
     adaptive_margin: bool = Field(False, description="quadruplet: margins follow the distances")
-    scale: float | None = Field(None, gt=0, description="of the similarities: circle, arcface")
+    scale: float | None = Field(
+        None, gt=0, description="circle, arcface: factor of the similarities"
+    )
     batches: Literal["random", "pk"]
     images_per_person: int = Field(4, ge=2)
 
@@ -166,10 +185,18 @@ class RunConfig(_Frozen):
 
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     rerank: bool = Field(False, description="also score k-reciprocal re-ranked galleries")
-    score_every: int = Field(1, ge=1, description="score every so many epochs, and the last")
-    score_last: int = Field(1, ge=1, description="how many epochs are scored, counted from the end")
-    deterministic: bool = Field(False, description="on CUDA: only kernels that repeat to the bit")
-    cuda_graph: bool = Field(False, description="on CUDA: record the step once and replay it")
+    score_every: int = Field(
+        1, ge=1, description="number of epochs from one evaluation to the next"
+    )
+    score_last: int = Field(
+        1, ge=1, description="number of evaluated epochs, counted from the last"
+    )
+    deterministic: bool = Field(
+        False, description="on CUDA: use only kernels with bitwise reproducible results"
+    )
+    cuda_graph: bool = Field(
+        False, description="on CUDA: capture the training step once and replay it"
+    )
     code_norm_limit: float = Field(
         1000,
         gt=1,
@@ -202,8 +229,10 @@ class RunConfig(_Frozen):
         for name in CONSTANTS:
             if (getattr(self, name) is None) == (name in SETTINGS[self.setting]):
                 raise ValueError(
-                    f"{name} is {getattr(self, name)}, but setting {self.setting} "
-                    f"{'needs one' if name in SETTINGS[self.setting] else 'has none'}"
+                    f"setting {self.setting} requires a value for {name}"
+                    if name in SETTINGS[self.setting]
+                    else f"setting {self.setting} does not use {name}: {getattr(self, name)}; "
+                    f"remove {name}"
                 )
         if self.adaptive_margin and self.setting != "quadruplet":
             raise ValueError(f"setting {self.setting} has no adaptive_margin; quadruplet has")
@@ -216,7 +245,8 @@ class RunConfig(_Frozen):
             )
         if self.centres == "batch" and self.persons_in_sums == "all":
             raise ValueError(
-                "centres: batch knows only the batch's persons; persons_in_sums: batch"
+                "with centres: batch, only the persons in the batch have a centre; set "
+                "persons_in_sums: batch"
             )
         if self.centres_gradient and self.centres != "batch":
             raise ValueError("a gradient reaches the centres only where they come from the batch")
@@ -252,17 +282,17 @@ class RunConfig(_Frozen):
 
 
 class Embedded(_Frozen):
-    """The embedded pedestrians: how many, and which."""
+    """The built-in synthetic persons: their number, and the seed that determines them."""
 
     persons: int = Field(ge=4)
     seed: int = Field(0, ge=0)
 
 
 class Preset(_Frozen):
-    """A purpose: the data, the splits, and the rows of its table.
+    """One study: the data, the splits, and the rows of its table.
 
-    `name` is the folder of its results and figures; `data` is a folder or a CSV file, or the
-    embedded data; `persons` is a file that names the persons to use of them.
+    `name` is the name of the folders of its results and figures; `data` is a folder, a CSV file, or
+    the built-in synthetic persons; `persons` is a file with the ids of the persons to use.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -304,18 +334,18 @@ def load_preset(
     name: str | None = None,
     persons: str | Path | None = None,
 ) -> Preset:
-    """Read a preset and put the user's parameters over it.
+    """Read a preset, with its values replaced by the user's parameters.
 
     Args:
         preset: a name in `presets/`, or the path of a YAML file.
         data: a folder of images or a CSV file, instead of the preset's own data.
-        weights: a weights file, or a folder of files under torchvision's names.
-        splits: which splits, such as "0,1,2", instead of the preset's own.
-        name: where results and figures go, instead of the preset's name.
+        weights: a weights file, or a folder of weights files named as in torchvision.
+        splits: the numbers of the splits, such as "0,1,2", instead of the preset's own.
+        name: name of the folders of results and figures, instead of the preset's name.
         persons: a JSON file whose key `persons` lists the ids to use, such as splits/pku74.json.
     Returns:
-        The preset; each row holds the recipe shared by all rows with its own values over it. Data
-        that give their split have the one split 0.
+        The preset; each row contains the recipe shared by all rows, with its own values taking
+        precedence. Data sets that define their split have only split 0.
     Raises:
         ValueError: no such preset, an unknown key, or a value that is not allowed, each by name.
     """
@@ -349,13 +379,15 @@ def load_preset(
         raise ValueError(_explain(path.name, error)) from None
     if isinstance(study.data, Path) and gives_split(study.data):
         if splits not in (None, "") and study.splits != (0,):
-            raise ValueError(f"SPLITS is {splits!r}, but {study.data} gives its one split, 0")
+            raise ValueError(
+                f"SPLITS is {splits!r}, but {study.data} defines its own split; only split 0 exists"
+            )
         study = study.model_copy(update={"splits": (0,)})
     return study
 
 
 def _explain(file: str, error: ValidationError) -> str:
-    """One line per fault: its place in the file, what is wrong, and the value found."""
+    """One line per error: its place in the file, what is wrong, and the value found."""
     lines = []
     for fault in error.errors():
         place = ".".join(str(part) for part in fault["loc"])

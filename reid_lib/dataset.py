@@ -1,8 +1,8 @@
 """From image files to an index, a split by person, and pixels.
 
 An *index* is a DataFrame with one row per image and the columns path, pid, camid, orientation
-(0: not known). Where the data give a split themselves it also has `split`: train, query or gallery;
-other layouts than PKU-ReID's add `name` (`reid_lib.retrieval.readers`).
+(0: unknown). If the data set defines a split, the index also has the column `split`: train, query
+or gallery. Layouts other than PKU-ReID's add `name` (`reid_lib.retrieval.readers`).
 """
 
 import contextlib
@@ -84,15 +84,15 @@ def split_persons(
     """Divide the persons at random into those to train and those to test on, by default halves.
 
     The order is that of SHA-256("seed/pid"): a function of the ids and the seed alone, the same
-    with every version of every library.  An odd person goes to the test half.  A split that the
-    data give (column `split`) is used as it is.
+    with every version of every library.  An odd person goes to the test half.  If the
+    data set defines a split (column `split`), that split is used.
 
     Args:
         index: an index with at least two persons.
-        seed: which split; 0 where the data give it.
+        seed: number of the split; 0 if the data set defines its split.
         validation: leave out the test persons and hold out a third of the training persons in their
             place, so that a recipe is not chosen on test persons.
-        train_persons: how many persons train; half of them unless given.
+        train_persons: number of training persons; half of all persons unless given.
     Returns:
         (train, test), each sorted as the index is, with its row labels kept.
     Raises:
@@ -120,7 +120,11 @@ def split_persons(
 
 
 def persons_of(part: pd.DataFrame) -> np.ndarray:
-    """The persons of a part: where the data name queries theirs, since junk is no person."""
+    """The person ids of a part of an index.
+
+    If the part contains query images, only the ids of the queries are returned, because gallery
+    images may be junk (pid -1) or distractors (pid 0).
+    """
     asks = part["split"] == "query" if "split" in part else pd.Series(False, part.index)
     return part.pid[asks if asks.any() else slice(None)].unique()
 
@@ -148,7 +152,7 @@ def check_batches(config: RunConfig, train: pd.DataFrame) -> None:
     """Refuse training data that cannot fill one batch.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
         train: the index of the training images.
     Raises:
         ValueError: too few images, or too few persons with K images.

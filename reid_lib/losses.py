@@ -210,7 +210,7 @@ def batch_hard_triplet_loss(
     Args:
         codes: (B, D) float.
         labels: (B,) int, persons.
-        margin: in the unit of `distance`.
+        margin: the margin, in the unit of `distance`.
         distance: "euclidean" or "squared".
         normalise: divide each code by its L2 norm first.
     Returns:

@@ -141,7 +141,7 @@ def evaluate_cameras(
         column `direction`. Unless the protocol raises for unmatched queries, cameras that share
         no person have no direction.
     Raises:
-        ValueError: as `evaluate`; fewer than 2 cameras or more than 26.
+        ValueError: see `evaluate`; also fewer than 2 cameras or more than 26.
     Example:
         >>> codes = np.array([[0.0], [5.0], [1.0], [2.0]])  # B's person 2 is nearer to A's 1
         >>> results = evaluate_cameras(codes, pids=[1, 2, 1, 2], camids=[3, 3, 6, 6])
@@ -208,7 +208,7 @@ def viewpoint_grid(
         other_distance, the mean Euclidean distances to the matches and to the other persons'
         images of that orientation. NaN where no query counts.
     Raises:
-        ValueError: as `evaluate`, or orientations of another length.
+        ValueError: see `evaluate`; also orientations of another length.
     Example:
         >>> codes = np.array([[0.0], [1.0], [3.0]])  # a front; another front, a back
         >>> ids = [1], [2, 1, 1], [1], [2, 2, 2]
@@ -281,7 +281,7 @@ def rank_gallery(
         One row per gallery image. Columns: row (of the gallery), distance (Euclidean), match,
         junk, and rank (from 1, not counting junk, whose rank is 0).
     Raises:
-        ValueError: as `evaluate`; but a query may have no match.
+        ValueError: see `evaluate`; but a query may have no match.
     Example:
         >>> gallery = np.array([[4.0], [1.0], [2.0]])
         >>> ranked = rank_gallery(np.array([0.0]), gallery, 7, [7, 7, 8], 0, [1, 0, 1])

@@ -28,7 +28,7 @@ class ReIDNet(nn.Module):
             model of timm (an optional library); or any module that maps (B, 3, H, W) to a feature
             map (B, C, h, w), whose mean over positions is the code, or to codes (B, D).
         persons: P, the number of training persons.
-        seed: of the random initial weights; global random state is left as it was.
+        seed: seed of the random initial weights; the global random state is not changed.
         neck: "none", or "batchnorm" between code and classifier (Luo et al. 2019): losses on codes
             act before it, retrieval uses the codes after it.
         precision: "fp32" or "bf16", in which the backbone computes.

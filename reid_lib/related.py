@@ -1,11 +1,11 @@
-"""The losses that section 2 of the paper argues against, and two of today's.
+"""The losses that section 2 of the paper argues against, and two more recent ones.
 
-Each loss takes codes (B, D) float and labels (B,) int, persons, and returns a scalar. It raises a
-ValueError if their shapes disagree, there are fewer than two persons, or no person has two images.
-Margins are in the unit of `distance`, "euclidean" or "squared". The defaults are the constants of
-the source, and each docstring says where they were read. Codes are taken as they are; where a
-source divides them by their norm, so does its setting in `config.SETTINGS` (`triplet_normalise`).
-Training makes one call, `related_loss`.
+Each loss takes codes (B, D) float and labels (B,) int, the person of each code, and returns a
+scalar. It raises ValueError if the shapes are inconsistent, if the batch contains fewer than two
+persons, or if no person has at least two images. Margins are in the unit of `distance`, "euclidean"
+or "squared". The defaults are the constants of the source, and each docstring states where they
+were read. Codes are not normalised here; where a source divides them by their norm, its setting in
+`config.SETTINGS` does so (`triplet_normalise`). Training calls only `related_loss`.
 """
 
 import torch
@@ -22,8 +22,9 @@ def contrastive_loss(codes: Tensor, labels: Tensor, margin: float = 1.0) -> Tens
 
         L = mean over pairs of 1/2 d^2 (one person), 1/2 max(0, margin - d)^2 (two persons)
 
-    Source: Hadsell et al. 2006, as cited by Varior et al. 2016, the paper's [23], whose margin
-    could not be read; 1 is the usual one for codes of unit length. The class of this name in
+    Source: Hadsell et al. 2006, as cited by Varior et al. 2016, the paper's [23], whose full
+    text was not accessible, so its margin is unverified; 1 is the usual value for L2-normalised
+    codes. The class of this name in
     pytorch-metric-learning does not square.
 
     Args:
@@ -46,7 +47,8 @@ def triplet_all_loss(
         L = mean over (a, p, n) with a positive loss of max(0, d(a, p) - d(a, n) + margin)
 
     Source: Ding et al. 2015, the paper's [6]: squared distances of normalised features, margin 1
-    (their C = -1), after their formula as others quote it. Their triplets are drawn; ours are all.
+    (their C = -1), after their formula as others quote it. They sample triplets;
+    here all triplets are used.
 
     Raises:
         ModuleNotFoundError: pytorch-metric-learning is not installed.
@@ -74,11 +76,13 @@ def improved_triplet_loss(
         L = mean max(0, d(a, p) - d(a, n) + margin) + weight mean max(0, d(a, p) - bound)
 
     Source: Cheng et al. 2016, the paper's [5]: max(d(a, p) - d(a, n), tau1) + beta max(d(a, p),
-    tau2) with tau1 = -1, tau2 = 0.01 and beta = 0.002, quoted from memory since its text could not
-    be read. Their maxima differ from ours by constants alone: margin is -tau1, bound is tau2.
+    tau2) with tau1 = -1, tau2 = 0.01 and beta = 0.002, quoted from memory since its full
+    text was not accessible. Their maxima differ from ours only by constants: margin is -tau1, bound
+    is tau2.
 
     Args:
-        margin, bound, weight: as above; the means are over all triplets and all pairs of a person.
+        margin, bound, weight: the constants of the formula above, whose means are over all
+            triplets and all pairs of a person.
     Example:
         >>> codes, labels = torch.tensor([[0.0], [1.0], [1.5]]), torch.tensor([0, 0, 1])
         >>> improved_triplet_loss(codes, labels, weight=0.5)  # (0 + 1.75) / 2 + 0.99 / 2

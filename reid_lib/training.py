@@ -74,7 +74,7 @@ def train_step(
         L = L_SR + beta L_CL - gamma L_SL
 
     Args:
-        config: of the run.
+        config: configuration of the run.
         state: changed in place.
         images: (B, 3, H, W) float, augmented.
         batch: (B,) int, which training images these are.
@@ -127,9 +127,9 @@ def train_epoch(config: RunConfig, state: State, data: Data, step=train_step) ->
     """Train for one epoch.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
         state: changed in place.
-        data: of the run.
+        data: images and labels of the run.
         step: `train_step`, or the same as a CUDA graph.
     Returns:
         The means over the steps of what `train_step` returns.
@@ -218,7 +218,7 @@ def prepare_data(config: RunConfig, index: pd.DataFrame, pixels: Tensor) -> Data
     """Split the images by person and move them to the device where training takes place.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
         index: all images.
         pixels: (N, 3, H, W) uint8, in the order of the index.
     Returns:
@@ -243,8 +243,8 @@ def start(config: RunConfig, data: Data, weights: Path | None = None) -> State:
     """Build the network, Adam and the centres at their start, from the config's seed alone.
 
     Args:
-        config: of the run.
-        data: of the run.
+        config: configuration of the run.
+        data: images and labels of the run.
         weights: the file of the starting weights; None for a random start.
     Returns:
         The state before the first epoch.

@@ -46,13 +46,16 @@ def test_a_reading_has_the_papers_order_as_its_means_and_intervals_say(
 
 def test_the_answer_adapts_to_the_records(tmp_path):
     up = answer_text(frame_of(tmp_path / "up", ladder(likely, 0.5, 0.6, 0.7)))
-    assert up.startswith("**1 of 1 measured readings have the paper's order")
-    assert "- Beyond the noise between splits: resnet18 (10 splits (0 to 9); set2 over set1" in up
+    assert up.startswith("**1 of 1 measured readings reproduce the paper's order")
+    assert (
+        "- Order reproduced, intervals exclude zero: resnet18 (10 splits (0 to 9); set2 - set1"
+        in up
+    )
     few = answer_text(frame_of(tmp_path / "few", ladder(likely, 0.5, 0.6, 0.7, splits=3)))
     assert few.startswith("**0 of 0 measured readings")
-    assert "- Not yet measured: resnet18 (3 of 10 splits; set2 over set1 +1" in few
+    assert "- Not yet measured: resnet18 (3 of 10 splits; set2 - set1 = +1" in few
     down = answer_text(frame_of(tmp_path / "down", ladder(several, 0.5, 0.6, 0.4)))
-    assert "- No: a difference is reversed beyond the noise: resnet18 (10 splits" in down
+    assert "a difference is significantly reversed: resnet18 (10 splits" in down
     assert "- batches: not yet measured in the likely reading." in down
 
 
@@ -88,7 +91,7 @@ def test_an_ingredient_moves_set_3_less_set_2_by_a_difference_of_differences(tmp
     assert row.difference == pytest.approx(values.mean())
     assert [row.these_low, row.these_high] == pytest.approx([low, high])
     text = answer_text(frame)
-    assert "Beyond the noise in both scores: batches; in one score: nothing" in text
+    assert "exclude zero in both scores: batches; in one score: nothing" in text
     assert f"- batches: batches=random {row.difference:+.1f} / " in text
 
 
@@ -102,7 +105,9 @@ def test_the_committed_answer_counts_the_committed_readings():
     frame = everything(COMMITTED)
     table, text = readings(frame), answer_text(frame)
     measured = table[~table.order.str.startswith("not yet measured")]
-    found = re.match(r"\*\*(\d+) of (\d+) measured .*; (\d+) more in the means", text).groups()
+    found = re.match(
+        r"\*\*(\d+) of (\d+) measured .*; (\d+) more show this order in the means only", text
+    ).groups()
     wanted = [(table.order == "yes").sum(), len(measured), (table.order == "in the means").sum()]
     assert [int(number) for number in found] == wanted
     for row in table[table.choice == ""].to_dict("records"):

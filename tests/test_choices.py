@@ -37,7 +37,7 @@ def test_settings_are_compared_under_each_choice_that_they_have_in_common(tmp_pa
     runs += several("set2", [0.55, 0.55], memory_update="after")
     frame = read_records(kept(tmp_path, runs) / "runs")
     table = orders(frame, ["mAP"]).set_index("choice")
-    assert set(table.contrast) == {"set2 over set1"}
+    assert set(table.contrast) == {"set2 - set1"}
     assert table.difference.to_dict() == pytest.approx(
         {
             "": 10,
@@ -47,7 +47,7 @@ def test_settings_are_compared_under_each_choice_that_they_have_in_common(tmp_pa
     )
     text = choices_text(frame)
     assert "| unchanged | +10.0 [+10.0, +10.0], 2 of 2 |" in text
-    assert "set2 over set1: mAP" in text
+    assert "set2 - set1: mAP" in text
 
 
 def test_the_scatter_loss_is_judged_beside_set_2_by_its_share_in_the_gradient(tmp_path):
@@ -87,11 +87,13 @@ def test_recipes_are_compared_on_held_out_persons_and_the_test_apart(tmp_path):
     assert held_out.splitlines()[4].startswith("| resnet18, weights from a file")  # the best first
     assert "| 60.0 |" in best and "+15.0 [" in best and "2 of 2" in best
     assert "+30.0 [+30.0, +30.0]" in test
-    assert "settings from one start" not in text  # no set 2 stands as it is by default
+    assert (
+        "settings with the same initial weights" not in text
+    )  # no set 2 stands as it is by default
     more = several("set2", [0.7, 0.8], validation=True)
     text = recipes_text(read_records(kept(tmp_path / "more", runs + more) / "runs"))
-    pair = text.split("settings from one start")[1].split("Test persons")[0]
-    assert "set2 over set1: rank-1 | set2 over set1: mAP" in pair and "+30.0 [" in pair
+    pair = text.split("settings with the same initial weights")[1].split("Test persons")[0]
+    assert "set2 - set1: rank-1 | set2 - set1: mAP" in pair and "+30.0 [" in pair
     more += several("set2", [0.7, 0.8], validation=True, start="file")
     more += several("set3", [0.7, 0.8], validation=True, start="file")
     text = recipes_text(read_records(kept(tmp_path / "three", runs + more) / "runs"))

@@ -57,11 +57,11 @@ def check(texts, frame):
             found = [float(number) for number in re.findall(r"[+-]\d+\.\d+", numbers)]
             assert found == pytest.approx(rows.difference.dropna().tolist(), abs=0.051)
         assert set(own.contrast) <= set(map(_contrast, parts))
-        assert ("Did not fit" in text) == (own.unfitted != "").any()
+        assert ("Underfitted" in text) == (own.unfitted != "").any()
 
 
 def _contrast(part):
-    subject = re.match(r"(.+?)(?: [+-].+)?: ", part)[1]
+    subject = re.match(r"(.+?)(?: = .+)?: ", part)[1]
     return subject.replace("set ", "set").replace("ResNet-", "resnet")
 
 
@@ -99,7 +99,7 @@ def test_a_claim_holds_only_where_all_its_contrasts_do(tmp_path):
     scores = {**UP, "set3": 0.5}  # below set 2, level with set 1
     frame = frame_of(tmp_path, ladder(several, scores))
     said = told(frame).drop_duplicates("contrast").set_index("contrast")["new persons"]
-    assert said["set2 over set1"] == "holds"
+    assert said["set2 - set1"] == "holds"
     assert claim_verdicts(frame).loc["1", "new persons"] == "does not hold"
     up = frame_of(tmp_path / "up", ladder(several, UP))
     assert claim_verdicts(up).loc["1", "new persons"] == "holds"
@@ -128,9 +128,9 @@ def test_the_claims_table_has_four_rows_with_verdicts_and_what_could_overturn_th
     rows = [line for line in lines if re.match(r"\| \d: ", line)]
     assert [row[2] for row in rows] == list(CLAIMS)
     assert "| ImageNet weights, 15 epochs: **holds** † |" in rows[1]
-    assert "Did not fit the training persons: resnet50 htri" in text
+    assert "Underfitted runs: resnet50 htri" in text
     assert "| not measured |  |" in rows[3]
-    assert "80 % power" in text
+    assert "points of rank-1 with 80 % power" in text
     assert all(len(row) < 300 for row in rows)
     assert claims_text(pd.DataFrame()) == ""
     assert claims_text(frame_of(tmp_path / "one", [a_run()])) == ""
@@ -140,7 +140,7 @@ def test_sentences_on_planned_tests_take_their_numbers_from_seed_0(tmp_path):
     runs = likely("set1", [0.5, 0.5]) + likely("set2", [0.6, 0.62])
     frame = frame_of(tmp_path, runs + likely("set2", [0.1, 0.1], seed=1))
     first = sentences(frame)[0]
-    assert "(planned tests, 2 splits (0, 1)): set 2 over set 1 +11.0 points of rank-1" in first
+    assert "(planned tests, 2 splits (0, 1)): set 2 - set 1 = +11.0 points of rank-1" in first
 
 
 # --- two settings ---------------------------------------------------------------------------------

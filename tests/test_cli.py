@@ -115,7 +115,7 @@ def test_expected_scores_need_a_known_preset_and_finished_runs(tmp_path, capsys)
     assert main(["expect", "nope", str(tmp_path)]) == 2
     assert "no preset 'nope'" in capsys.readouterr().err
     assert main(["expect", "smoke", str(tmp_path)]) == 2
-    assert "no finished run under" in capsys.readouterr().err
+    assert "no completed run under" in capsys.readouterr().err
 
 
 def test_train_leaves_a_run_folder_and_prints_its_scores(preset_file, tmp_path, capsys):
@@ -264,8 +264,8 @@ def test_a_run_of_other_code_is_kept_and_named_in_one_line(preset_file, tmp_path
     assert main(resolve) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if "RETRAIN" in line]
     assert lines == [
-        "1 of 2 runs were trained by another version of the code and are kept; RETRAIN=1 trains "
-        "them again"
+        "1 of 2 runs were trained by another version of the software and are kept; RETRAIN=1 "
+        "trains them again"
     ]
     assert manifest.is_file()
     assert main([*resolve, "--retrain"]) == 0

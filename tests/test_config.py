@@ -63,12 +63,12 @@ def test_parameters_go_over_the_preset(tmp_path):
         ({"setting": "set2", "gamma": 1e-6}, "set2 has no scatter loss"),
         ({"setting": "htri", "batches": "random"}, "batches must be 'pk'"),
         ({"setting": "msml", "batches": "random"}, "batches must be 'pk'"),
-        ({"setting": "msml", "scale": 2.0}, "scale is 2.0, but setting msml has none"),
+        ({"setting": "msml", "scale": 2.0}, "setting msml does not use scale: 2.0; remove scale"),
         ({"setting": "htri", "adaptive_margin": True}, "htri has no adaptive_margin"),
         ({"setting": "aligned", "stripes": 1}, "stripes is 1, expected 2, 4 or 8"),
         ({"setting": "set1", "stripes": 3}, "stripes: .*found 3"),
         ({"setting": "htri", "batch_size": 30}, "no multiple of images_per_person"),
-        ({"centres": "batch", "persons_in_sums": "all"}, "only the batch's persons"),
+        ({"centres": "batch", "persons_in_sums": "all"}, "only the persons in the batch"),
         ({"centres_gradient": True}, "only where they come from the batch"),
         ({"epoch_count": 3}, "unknown key 'epoch_count'"),
         ({"row": "../up"}, "row.*'../up'"),
@@ -85,7 +85,7 @@ def test_a_wrong_row_is_named(tmp_path, change, message):
 
 def test_a_loss_of_section_2_needs_its_constants_and_takes_no_others():
     assert RunConfig(row="a", setting="circle").scale == 80
-    with pytest.raises(ValueError, match="scale is None, but setting circle needs one"):
+    with pytest.raises(ValueError, match="setting circle requires a value for scale"):
         RunConfig(row="a", setting="circle", scale=None)
     plain = RunConfig(row="a", setting="set2")
     assert plain.digest() == plain.model_copy(update={"stripes": 1, "scale": None}).digest()

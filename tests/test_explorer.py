@@ -288,7 +288,7 @@ def test_what_is_displayed_holds_the_first_view_as_plain_html_too(root, monkeypa
 
 
 def test_a_preset_without_finished_runs_is_refused(root):
-    with pytest.raises(ValueError, match="preset pku has no finished run"):
+    with pytest.raises(ValueError, match="preset pku has no completed run"):
         widgets.controls(load_preset("pku"), root)
 
 

@@ -297,4 +297,4 @@ def test_notebook_9_moves_the_points_and_says_what_is_not_yet_measured(tmp_path,
     for row in load_preset("related_smoke").rows:
         assert f"| {row.row} | " in table
     assert "Not yet measured: quadruplet_adaptive." in table
-    assert "set 2 against the 12 rivals: not yet measured 12" in texts[-1]
+    assert "set 2 compared with the 12 related losses: not yet measured 12" in texts[-1]

@@ -154,7 +154,7 @@ def test_real_people_missing_runs_and_other_images_are_refused_by_name(root, tmp
     with pytest.raises(ValueError, match="are not those that"):
         explore.write(load_preset("smoke"), other, tmp_path)
     (other / "results" / "smoke" / "set1" / "split-0" / "codes.npz").unlink()
-    with pytest.raises(ValueError, match="set1/split-0 holds no ended run"):
+    with pytest.raises(ValueError, match="set1/split-0 contains no completed run"):
         explore.write(load_preset("smoke"), other, tmp_path)
     assert not list(tmp_path.glob("*.js"))
 

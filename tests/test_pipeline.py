@@ -321,7 +321,7 @@ def test_a_finished_run_is_not_trained_again_whatever_else_changed(clone, one):
 
     source.write_text(code + "\nCHANGED = 1\n")
     said = made(clone, *one)
-    assert "2 of 2 runs were trained by another version of the code and are kept" in said
+    assert "2 of 2 runs were trained by another version of the software and are kept" in said
     assert contents(run) == before
 
     made(clone, *one, "RETRAIN=1")

@@ -56,7 +56,7 @@ def test_finished_runs_leave_records_and_failed_ones_a_warning(tmp_path):
     assert written.with_suffix(".csv").read_text().splitlines()[1] == (
         "1_1_1.png,A->B,0.50000,2,0.25000,4"
     )
-    with pytest.raises(ValueError, match="no finished run"):
+    with pytest.raises(ValueError, match="no completed run"):
         collect_records([tmp_path / "none"], tmp_path / "records")
     with pytest.raises(ValueError, match="no record"):
         read_records(tmp_path / "none")

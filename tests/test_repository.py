@@ -285,7 +285,7 @@ def test_the_lint_says_what_to_do_about_outputs(tmp_path):
     command = ["make", "--silent", "lint", f"VENV={tmp_path}", "--assume-old=setup"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert "notebooks hold outputs: run make format" in done.stderr.splitlines()
+    assert "notebooks contain outputs: run make format" in done.stderr.splitlines()
 
 
 PROGRAM = """#!/bin/sh

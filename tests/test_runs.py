@@ -31,7 +31,7 @@ def test_a_run_without_one_of_its_files_is_not_finished(tmp_path, missing):
     for name in (*FILES, *RESULTS):
         if name != missing:
             (tmp_path / name).write_text("{}")
-    with pytest.raises(ValueError, match=f"holds no ended run: {missing} missing"):
+    with pytest.raises(ValueError, match=f"contains no completed run: {missing} missing"):
         read_run(tmp_path)
 
 

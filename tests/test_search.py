@@ -42,7 +42,7 @@ def test_near_duplicates_far_from_zero_keep_their_order():
     [
         ((2, 3), (4, 5), 1, r"\(2, 3\) and \(4, 5\)"),
         ((2, 3), (0, 3), 1, "0 gallery codes"),
-        ((2, 3), (4, 3), 0, "k is 0"),
+        ((2, 3), (4, 3), 0, "found k = 0"),
     ],
 )
 def test_search_refuses_what_it_cannot_rank(q, g, k, words):

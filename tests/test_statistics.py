@@ -198,16 +198,16 @@ def test_each_claim_is_judged_on_the_network_that_it_speaks_of(tmp_path):
     runs += several("set2", [0.5, 0.5, 0.5], backbone="mobilenet_v2")
     frame = frame_of(tmp_path, runs)
     said = {key: both["new persons"] for key, both in verdicts(frame).items()}
-    assert said["1", "set2 over set1"] == "holds"
-    assert said["1", "set3 over set2"] == "does not hold"
-    assert said["1", "set3 over htri"] == "inconclusive"
-    assert said["2", "resnet18 over resnet50, htri"] == "inconclusive"
-    assert said["2", "resnet18 over resnet50, set1"] == "does not hold"
-    assert said["4", "set2 over set1"] == "inconclusive"  # a difference of exactly zero
+    assert said["1", "set2 - set1"] == "holds"
+    assert said["1", "set3 - set2"] == "does not hold"
+    assert said["1", "set3 - htri"] == "inconclusive"
+    assert said["2", "resnet18 - resnet50, htri"] == "inconclusive"
+    assert said["2", "resnet18 - resnet50, set1"] == "does not hold"
+    assert said["4", "set2 - set1"] == "inconclusive"  # a difference of exactly zero
     # The same codes throughout: no setting is nearer than another.
-    assert said["3", "set2 against set1"] == "inconclusive"
+    assert said["3", "set2 - set1"] == "inconclusive"
     table = contrasts(frame).set_index(["claim", "contrast", "score"])
-    row = table.loc["1", "set2 over set1", "deciding rank-1"]
+    row = table.loc["1", "set2 - set1", "deciding rank-1"]
     assert row[["difference", "low", "high"]].tolist() == pytest.approx([10, 10, 10])
     assert (row.agree, row.splits) == (3, 3)
 
@@ -230,7 +230,7 @@ def test_a_score_without_an_interval_gives_no_verdict(tmp_path):
 
 def test_the_two_estimands_can_give_two_verdicts(tmp_path):
     runs = several("set1", [0.5] * 10) + several("set2", [0.51, 0.53] * 5)
-    both = verdicts(frame_of(tmp_path, runs))["1", "set2 over set1"]
+    both = verdicts(frame_of(tmp_path, runs))["1", "set2 - set1"]
     assert both == {"these persons": "holds", "new persons": "inconclusive"}
 
 
@@ -257,13 +257,13 @@ def test_claim_3_is_the_gap_between_opposite_and_equal_views_not_compactness(tmp
         (claim, contrast, score): judged(table.loc[[(claim, contrast, score)]])["new persons"]
         for claim, contrast, score in table.index
     }
-    assert said["3", "set2 against set1", "gap"] == "does not hold"
-    assert said["3", "set2 against htri", "gap"] == "holds"
-    assert said["3", "set2 against set1", "fall"] == "holds"
-    assert said["3", "set2 against htri", "fall"] == "inconclusive"
-    assert said["compactness", "set2 against set1", "near_0"] == "holds"
-    assert said["compactness", "set2 against htri", "near_0"] == "does not hold"
-    assert table.loc["3", "set2 against set1", "gap"].difference == pytest.approx(0.02)
+    assert said["3", "set2 - set1", "gap"] == "does not hold"
+    assert said["3", "set2 - htri", "gap"] == "holds"
+    assert said["3", "set2 - set1", "fall"] == "holds"
+    assert said["3", "set2 - htri", "fall"] == "inconclusive"
+    assert said["compactness", "set2 - set1", "near_0"] == "holds"
+    assert said["compactness", "set2 - htri", "near_0"] == "does not hold"
+    assert table.loc["3", "set2 - set1", "gap"].difference == pytest.approx(0.02)
 
 
 def test_the_same_shift_at_every_angle_does_not_move_claim_3(tmp_path):
@@ -280,8 +280,8 @@ def test_runs_that_did_not_fit_their_training_persons_are_named_where_they_are_u
     runs = several("set1", [0.5, 0.5], train=0.99) + several("set2", [0.6, 0.6], train=0.99)
     runs += [a_run("set3", 0, 0.4, train=0.899), a_run("set3", 1, 0.4, train=0.9)]
     table = contrasts(frame_of(tmp_path, runs)).set_index(["contrast", "score"]).unfitted
-    assert table["set2 over set1", "deciding mAP"] == ""
-    assert table["set3 over set2", "deciding mAP"] == "resnet18 set3, 1 split (0)"
+    assert table["set2 - set1", "deciding mAP"] == ""
+    assert table["set3 - set2", "deciding mAP"] == "resnet18 set3, 1 split (0)"
     assert not_fitted(read_records(tmp_path / "runs")) == "resnet18 set3, 1 split (0)"
 
 
@@ -321,21 +321,21 @@ def test_the_planned_tests_are_eight_over_all_splits_and_over_splits_2_to_9(tmp_
     family = primary_family(frame)
     assert len(family) == 16 and set(family.splits) == {10, 8}
     first = family[family.over == "all splits"]
-    assert first.contrast.tolist() == [f"{a} over {b}" for a, b in CONTRASTS for _ in range(2)]
+    assert first.contrast.tolist() == [f"{a} - {b}" for a, b in CONTRASTS for _ in range(2)]
     assert first.these_holm.to_numpy() == pytest.approx(holm(first.these_p))
     assert first.holm.to_numpy() == pytest.approx(holm(first.p))
     said = first.drop_duplicates("contrast").set_index("contrast")
     assert said["these persons"].to_dict() == {
-        "set2 over set1": "holds",
-        "set3 over set2": "does not hold",
-        "set3 over set1": "holds",
-        "set3 over htri": "holds",
+        "set2 - set1": "holds",
+        "set3 - set2": "does not hold",
+        "set3 - set1": "holds",
+        "set3 - htri": "holds",
     }
     rest = family[family.over == "splits 2 to 9"].set_index(["contrast", "score"])
     row = frame[(frame.split > 1) & frame.setting.isin(["set2", "set1"])]
     gains = row.pivot(index="split", columns="setting", values="unit last epochs mAP")
     wanted = stats.ttest_1samp(gains.set2 - gains.set1, 0).pvalue
-    assert rest.loc[("set2 over set1", "mAP"), "these_p"] == pytest.approx(wanted)
+    assert rest.loc[("set2 - set1", "mAP"), "these_p"] == pytest.approx(wanted)
 
 
 def test_other_seeds_readings_weights_and_choices_are_not_in_the_planned_tests(tmp_path):
@@ -357,9 +357,9 @@ def test_a_planned_contrast_has_no_verdict_before_all_its_splits_and_still_count
     family = primary_family(frame_of(tmp_path, runs))
     family = family[family.over == "all splits"].set_index(["contrast", "score"])
     said = family["new persons"]
-    assert set(said.loc["set3 over htri"]) == {"not yet measured (0 of 10 splits)"}
-    assert set(said.loc["set2 over set1"]) == {"not yet measured (3 of 10 splits)"}
-    row = family.loc["set2 over set1"].sort_values("p").iloc[0]
+    assert set(said.loc["set3 - htri"]) == {"not yet measured (0 of 10 splits)"}
+    assert set(said.loc["set2 - set1"]) == {"not yet measured (3 of 10 splits)"}
+    row = family.loc["set2 - set1"].sort_values("p").iloc[0]
     assert row.holm == pytest.approx(min(1, 8 * row.p))
 
 
@@ -406,7 +406,7 @@ def test_one_score_alone_does_not_make_a_planned_contrast_hold(tmp_path):
     frame = planned_runs(tmp_path, set1=0.5, set2=0.6)
     frame.loc[frame.setting == "set2", "unit last epochs mAP"] -= 10
     family = primary_family(frame).set_index("contrast")
-    assert set(family.loc["set2 over set1", "these persons"]) == {"inconclusive"}
+    assert set(family.loc["set2 - set1", "these persons"]) == {"inconclusive"}
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_the_table_lists_rivals_then_the_papers_losses_and_what_is_missing(frame
 
 def test_the_closing_sentences_follow_the_records(frame):
     text = closing(frame)
-    assert "set 2 against the 12 rivals: better 11, not yet measured 1" in text
+    assert "set 2 compared with the 12 related losses: better 11, not yet measured 1" in text
     assert 'performance improvements are limited [5]": **holds**' in text
     better = frame.assign(
         **{
@@ -163,7 +163,7 @@ def test_stripes_are_compared_with_one_stripe_of_the_same_set(frame, tmp_path):
     runs += runs_of("set2-4-stripes", wobbling(0.6, 3)) + runs_of("set3-8-stripes", [0.3] * 3)
     text = stripes_text(read_records(kept(tmp_path, runs) / "runs"))
     assert "| set 2, 4 stripes | +20.0 [" in text and "| set 3, 8 stripes | -10.0 [" in text
-    assert "In 1 of 2 comparisons both scores gain" in text
+    assert "In 1 of 2 comparisons stripes increase both scores" in text
 
 
 def test_without_a_record_of_a_rival_there_is_nothing_to_read(tmp_path):

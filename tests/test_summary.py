@@ -37,11 +37,14 @@ def test_the_one_split_figure_marks_the_papers_gaps_and_every_split(tmp_path):
     figure, alt = pictures["one-split"]
     rank1, mean_ap = figure.axes
     for axes, gap in ((rank1, 2.9), (mean_ap, 2.0)):
-        (diamond,) = (line for line in axes.lines if line.get_gid() == "paper")
+        (diamond,) = (line for line in axes.lines if line.get_gid() == "reported by the paper")
         assert diamond.get_xdata() == pytest.approx([gap])
         ticks = next(line for line in axes.lines if line.get_marker() == "|")
         assert ticks.get_xdata() == pytest.approx([2, 6])
-    assert "set2 over set1, rank-1: +2.9" in alt.split("The paper's gaps: ")[1] and "+4.0" in alt
+    assert (
+        "set2 - set1, rank-1: +2.9" in alt.split("Differences that the paper reports: ")[1]
+        and "+4.0" in alt
+    )
 
 
 def test_two_networks_of_one_backbone_do_not_overwrite_each_others_figures(tmp_path):

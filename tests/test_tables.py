@@ -81,9 +81,9 @@ def test_the_caption_says_what_was_run():
     assert "24 training and 24 test persons" in text
     assert "resnet18 from random weights, 15 epochs" in text
     assert "resnet50 from ImageNet weights" in text
-    assert "split 0; camera A to B" in text
-    assert "a random order of the gallery has rank-1 4.2" in text
-    assert "mean and standard deviation of 2 splits 0, 1" in caption([of_row(), of_row(split=1)])
+    assert "Split 0. Direction: camera A to B." in text
+    assert "the chance level of rank-1 is 4.2 %" in text
+    assert "Mean and standard deviation of 2 splits: 0, 1" in caption([of_row(), of_row(split=1)])
 
 
 def test_the_viewpoint_table_turns_pairs_into_angles_and_names_the_worst():
@@ -107,7 +107,7 @@ def test_the_tables_of_many_runs_show_both_intervals_and_what_they_are_for(tmp_p
     text = table_text(frame)
     these, new = (4.302653 * 10 * np.sqrt(1 / 3 + ratio) for ratio in (0, 1))
     head = "resnet18, ImageNet weights, 15 epochs; 6 training and 6 test persons"
-    assert f"{head} (by chance: rank-1 16.7):" in text
+    assert f"{head} (chance level of rank-1: 16.7 %):" in text
     cell = f"60.0 [{60 - these:.1f}, {60 + these:.1f}] [{60 - new:.1f}, 100.0]"
     assert 60 + new > 100 and f"| set2 | 3 (0 to 2) | {cell} |" in text
     assert "| set1 | 1 (0) | 50.0 | 50.0 |" in text
@@ -136,7 +136,7 @@ def test_records_of_several_protocols_are_averaged_with_a_notice(tmp_path):
     assert "Notice" not in table_text(frame_of(tmp_path / "same", runs))
     runs[1].metrics["protocol"] = "words\nties: worst order"
     text = table_text(frame_of(tmp_path / "other", runs))
-    assert "averaged records state different protocols: ties: worst order." in text
+    assert "these means combine records of different protocols: ties: worst order." in text
     other = a_run("set1")
     other.metrics["protocol"] = "others"  # never averaged with set 2
     assert "Notice" not in table_text(frame_of(tmp_path / "apart", [runs[0], other]))
@@ -169,7 +169,7 @@ def test_every_verdict_stands_for_both_estimands_and_names_what_did_not_fit(tmp_
     frame = frame_of(tmp_path, runs)
     text = verdicts_text(frame)
     row = contrasts(frame).iloc[0]
-    cells = ["1", "resnet18", "set2 over set1", "holds", "inconclusive", "10 (0 to 9)"]
+    cells = ["1", "resnet18", "set2 - set1", "holds", "inconclusive", "10 (0 to 9)"]
     assert f"| {' | '.join(cells)} | {change(row)} | {change(row)} |" in text
     assert f"{change(row)} | resnet18 set2, 10 splits (0 to 9) |" in text
     assert change(row).endswith(", 10 of 10") and change(row).count("[") == 2
@@ -207,8 +207,8 @@ def test_one_split_differences_stand_beside_the_papers_gap(tmp_path):
     runs += several("set2", [0.5], backbone="mobilenet_v2")
     text = simple_text("one-split", frame_of(tmp_path, runs))
     deviation = 2 * 2**0.5
-    assert f"| resnet18 | set2 over set1 | rank-1 | 2 | +4.0 | {deviation:.1f} | +2.9 |" in text
-    assert "| mobilenet_v2 | set2 over set1 | mAP | 1 | +0.0 |  |  |  |" in text
+    assert f"| resnet18 | set2 - set1 | rank-1 | 2 | +4.0 | {deviation:.1f} | +2.9 |" in text
+    assert "| mobilenet_v2 | set2 - set1 | mAP | 1 | +0.0 |  |  |  |" in text
 
 
 def test_views_are_means_over_the_splits(tmp_path):

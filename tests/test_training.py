@@ -175,7 +175,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_epoch_term_and_last_g
     bad = from_step(8, losses.compact_loss, lambda codes, *_: codes.sum() * torch.nan)
     monkeypatch.setattr(training, "compact_loss", bad)
     run = trained(tiny, tmp_path / "run", epochs=5)
-    assert run.failed.startswith("set3: l_cl is nan in epoch 2, step 3 of 6; the last good epoch: ")
+    assert run.failed.startswith(
+        "set3: l_cl is nan in epoch 2, step 3 of 6; the last valid epoch: "
+    )
     assert f"loss {run.history.loss[0]:.4g}" in run.failed
     assert run.history.epoch.tolist() == [1]
     assert run.manifest["failed"] == run.failed
@@ -187,7 +189,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_epoch_term_and_last_g
 def test_codes_that_diverge_stop_the_run(tiny, tmp_path):
     run = trained(tiny, tmp_path / "run", gamma=10.0, lr=0.01, epochs=9, code_norm_limit=2)
     assert "code_norm is " in run.failed
-    assert "more than 2 times its start of " in run.failed
+    assert "code_norm_limit = 2 times its initial value of " in run.failed
     assert len(run.history) < 9
     assert (run.history.code_norm < 2 * run.history.code_norm[0]).all()
 

@@ -14,7 +14,7 @@ def capture(state) -> dict:
     """Copy everything that the next epoch depends on, from a `reid_lib.training.State`.
 
     Returns:
-        Tensors, numbers and texts in dicts and lists, as `write_checkpoint` takes them.
+        Tensors, numbers and texts in dicts and lists, the `content` of `write_checkpoint`.
     """
     return copy.deepcopy(
         {
@@ -44,7 +44,7 @@ def restore(state, content: dict) -> None:
 
 
 def write_checkpoint(folder: Path, identity: dict[str, str], content: dict) -> None:
-    """Keep what a run needs to resume; the checkpoint before it stays until this one reads back.
+    """Write what a run needs to resume; the previous checkpoint is kept until this one reads back.
 
     Args:
         folder: the run folder.
@@ -58,7 +58,7 @@ def write_checkpoint(folder: Path, identity: dict[str, str], content: dict) -> N
 def read_checkpoint(folder: Path, identity: dict[str, str]) -> dict | None:
     """Read the content that `write_checkpoint` kept, or None where there is no checkpoint.
 
-    Nothing in the file is executed: it may hold tensors, numbers, texts, dicts and lists alone.
+    Nothing in the file is executed: it may hold tensors, numbers, texts, dicts and lists only.
 
     Raises:
         ValueError: the file is damaged, or its format or a field of its identity does not match;

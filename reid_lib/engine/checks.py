@@ -30,7 +30,7 @@ VIEW = ["pid", "camid", "orientation"]
 
 @dataclass(frozen=True)
 class Check:
-    """What a folder holds, errors that would invalidate a score, and notices."""
+    """The contents of a folder, errors that would make scores invalid, and notices."""
 
     summary: dict
     errors: list[str]
@@ -179,7 +179,7 @@ def _orientations(index: pd.DataFrame) -> tuple[list[str], list[str]]:
     unknown = int((index.orientation == 0).sum())
     if not unknown:
         return [], []
-    line = f"{unknown} images without an orientation: the figures of notebook 07 will be empty"
+    line = f"{unknown} images have no orientation: notebook 07 shows no viewpoint analysis"
     return [], [line]
 
 

@@ -1,4 +1,4 @@
-"""What a notebook opens on: which preset, and where its figures go."""
+"""The preset that a notebook shows, and the folders of its figures."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -16,11 +16,11 @@ class Opened(NamedTuple):
 
 
 def open_study(root: str | Path, preset: str = "", publish: bool = False, **given: str) -> Opened:
-    """Load the preset that a notebook shows, and say so where its scores mean nothing.
+    """Load the preset that a notebook shows, with a notice if its scores are not meaningful.
 
     Args:
-        root: holds data/, results/ and figures/.
-        preset: a name in `presets/` or a YAML file. Empty: the demo if all of its runs have ended
+        root: project folder that contains data/, results/ and figures/.
+        preset: a name in `presets/` or a YAML file. Empty: the demo if all its runs are complete
             under `root`, otherwise the smoke preset, whose runs take seconds.
         publish: write figures to `figures/<preset>`, which are committed, instead of
             `results/<preset>/figures`. Pixels of real people stay under `results/` in any case.
@@ -28,7 +28,7 @@ def open_study(root: str | Path, preset: str = "", publish: bool = False, **give
     Returns:
         The preset and the folders of its figures.
     Raises:
-        ValueError: as `load_preset`.
+        ValueError: see `load_preset`.
     Example:
         >>> open_study("no_such_folder").study.name
         The demo has no results here, so this opens on the smoke preset: its scores mean nothing.

@@ -40,13 +40,13 @@ def data_report(preset: Preset, folder: str | Path) -> Check:
     """`reid check` of a preset's images, which lie in `folder`.
 
     Args:
-        preset: images of several sizes are an error unless every row resizes them; a missing view
-            is one where the preset names its persons.
-        folder: of images, or a CSV file.
+        preset: images of different sizes are reported as errors unless every row sets `image_size`;
+            missing views are reported as errors if the preset lists the persons to use.
+        folder: folder that contains the images, or a CSV file.
     Returns:
         The check.
     Raises:
-        ValueError: as `check`.
+        ValueError: see `check`.
     """
     persons = chosen_persons(preset.persons)
     one_size = any(row.image_size is None for row in preset.rows)
@@ -54,25 +54,25 @@ def data_report(preset: Preset, folder: str | Path) -> Check:
 
 
 def check_data(preset: Preset, folder: str | Path) -> Check:
-    """Refuse images that `reid check` refuses; otherwise return its report.
+    """Check the images as `reid check` does; return its report if there are no errors.
 
     Raises:
-        ValueError: as `check`, or there are errors; the first are named.
+        ValueError: see `check`; also if there are errors, of which the first are named.
     """
     report = data_report(preset, folder)
     if report.errors:
         raise ValueError(
-            f"{folder} has {len(report.errors)} errors that would invalidate the scores "
-            f"({shorten(report.errors, 3)}); `reid check` lists them all"
+            f"{folder} has {len(report.errors)} errors that would make the scores invalid "
+            f"({shorten(report.errors, 3)}); run `reid check` for the complete list"
         )
     return report
 
 
 def open_data(preset: Preset, root: str | Path, progress: bool = False) -> pd.DataFrame:
-    """The index of a preset's images, which are drawn if need be and checked.
+    """The index of a preset's images, which are rendered if necessary, and checked.
 
     Raises:
-        ValueError: as `data_folder` and `check_data`.
+        ValueError: see `data_folder` and `check_data`.
     """
     folder = data_folder(preset, root, progress)
     check_data(preset, folder)
@@ -83,7 +83,7 @@ def read_data(preset: Preset, folder: str | Path) -> pd.DataFrame:
     """The index of a preset's images, which lie in `folder`; no image is opened.
 
     Raises:
-        ValueError: as `read_images`, or a person that the preset names has no image.
+        ValueError: see `read_images`; also if a person that the preset lists has no image.
     """
     return only_persons(read_images(folder), chosen_persons(preset.persons))
 

@@ -16,11 +16,12 @@ def resolve_precision(config: RunConfig, size: tuple[int, int]) -> str:
     """Resolve `precision: auto` to bf16 where a short trial is faster and correct, else fp32.
 
     ResNets gain, mobilenet_v2 does not. Some processors' bf16 convolutions are wrong for small
-    images (oneDNN on AMX, 64 x 24 pixels: codes 40 % away). A second trial could end otherwise, and
-    the precision decides the last digits of a result: `prepare.resolve` keeps the answer.
+    images (oneDNN on AMX, 64 x 24 pixels: codes 40 % away). The trial
+    depends on timing and may end differently when repeated. Because the precision affects the last
+    digits of the scores, `prepare.resolve` stores the choice.
 
     Args:
-        config: of the run.
+        config: configuration of the run.
         size: height and width of the network's input.
     """
     if config.precision != "auto":

@@ -44,7 +44,7 @@ def resolve(
     Args:
         preset: the preset that has the row.
         row: its name.
-        split: which split.
+        split: number of the split.
         index: the images.
         results: the folder of run folders, where `precision: auto` is answered as it was before.
         file: the configuration as `reid resolve` wrote it; it is read and compared with the data
@@ -130,8 +130,8 @@ def _read_config(file: Path) -> RunConfig | None:
 def _write_config(results: str | Path, preset: Preset, config: RunConfig) -> None:
     """Keep a complete configuration; an equal file keeps its time, which Snakemake compares.
 
-    A stamp that is no copy of the run's manifest goes, so that the run is looked at: its folder was
-    removed, or trained again by hand.
+    A stamp file that differs from the run's manifest is deleted, so that Snakemake re-examines the
+    run; this happens if the run folder was deleted or retrained manually.
     """
     place = results, preset, config.row, config.split
     if _read_config(config_file(*place)) != config:
@@ -150,11 +150,11 @@ def resolve_all(
         preset: what to run.
         index: the images.
         results: the folder of run folders; nothing is written there before all is checked.
-        retrain: move each ended run aside that differs, so that it is trained again.
+        retrain: rename each completed run that differs, so that it is trained again.
     Returns:
-        One line: how many runs were trained by other code or moved aside; empty if none.
+        One line: how many runs are of another software version or were renamed; empty if none.
     Raises:
-        ValueError: as `resolve`, or a run has ended with other values, images or weights.
+        ValueError: see `resolve`; also if a completed run has other values, images or weights.
     """
     configs = [resolve(preset, *run, index, results, keep=False)[0] for run in preset.runs]
     other_code, moved = 0, 0
@@ -173,11 +173,11 @@ def resolve_all(
     for config in configs:
         _write_config(results, preset, config)
     if moved:
-        return f"{moved} of {len(configs)} runs are trained again; the earlier are kept aside"
+        return f"{moved} of {len(configs)} runs are trained again; the earlier ones were renamed"
     if other_code:
         return (
-            f"{other_code} of {len(configs)} runs were trained by another version of the code and "
-            "are kept; RETRAIN=1 trains them again"
+            f"{other_code} of {len(configs)} runs were trained by another version of the software "
+            "and are kept; RETRAIN=1 trains them again"
         )
     return ""
 
@@ -202,13 +202,13 @@ def train_missing(
 
     Args:
         preset: what to run.
-        data_root: where embedded data are drawn.
+        data_root: folder in which synthetic data sets are rendered.
         results: the folder of run folders.
-        progress: as in `fit`.
+        progress: how progress is shown, see `training.fit`.
     Returns:
         The runs, rows in the preset's order, then splits.
     Raises:
-        ValueError: as `open_data`, `resolve` and `read_runs`.
+        ValueError: see `open_data`, `resolve` and `read_runs`.
     """
     missing = [run for run in preset.runs if not has_ended(run_folder(results, preset, *run))]
     if missing:

@@ -42,7 +42,7 @@ class RunFolder:
 
     Args:
         path: the folder.
-        config: of the run, complete.
+        config: complete configuration of the run.
     """
 
     def __init__(self, path: Path, config: RunConfig):
@@ -83,7 +83,8 @@ class RunFolder:
         except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             refused = self.path / f"refused-{CHECKPOINT}"
             (self.path / CHECKPOINT).replace(refused)
-            log(progress, f"{error}; it is kept as {refused.name}, and {row} starts again")
+            log(progress, f"{error}; the checkpoint was renamed to {refused.name}")
+            log(progress, f"{row}: training restarts from the first epoch")
             return False
         return True
 
@@ -191,15 +192,15 @@ def check_history(config: RunConfig, steps: pd.DataFrame, history: list[dict]) -
         step, name = bad[0][0], terms.columns[bad[0][1]]
         raise FloatingPointError(
             f"{config.row}: {name} is {terms[name][step]} in epoch {epoch}, step {step + 1} of "
-            f"{len(steps)}; the last good epoch: {last}"
+            f"{len(steps)}; the last valid epoch: {last}"
         )
     start = history[0]["code_norm"] if history else steps.code_norm[0]
     largest = steps.code_norm.max()
     if largest > config.code_norm_limit * start:
         raise FloatingPointError(
-            f"{config.row}: code_norm is {largest:.4g} in epoch {epoch}, more than "
-            f"{config.code_norm_limit:g} times its start of {start:.4g} (code_norm_limit): Eq. 4 "
-            f"has no lower bound; the last good epoch: {last}"
+            f"{config.row}: the codes diverge: code_norm is {largest:.4g} in epoch {epoch}, more "
+            f"than code_norm_limit = {config.code_norm_limit:g} times its initial value of "
+            f"{start:.4g}; the last valid epoch: {last}"
         )
 
 

@@ -130,7 +130,7 @@ class Run:
         """The arguments of `metrics.evaluate`, or of `metrics.viewpoint_grid` with orientations.
 
         Args:
-            direction: as `query_gallery` takes it.
+            direction: one of the directions that `query_gallery` takes.
             orientations: append the query and gallery orientations.
         Returns:
             q_codes, g_codes, q_pids, g_pids, q_camids, g_camids[, q_orientations, g_orientations].
@@ -164,7 +164,7 @@ def read_run(folder: str | Path) -> Run:
     if not missing and not run.failed:
         missing = [name for name in RESULTS if not (run.folder / name).is_file()]
     if missing:
-        raise ValueError(f"{folder} holds no ended run: {', '.join(missing)} missing")
+        raise ValueError(f"{folder} contains no completed run: {', '.join(missing)} missing")
     return run
 
 

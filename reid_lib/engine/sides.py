@@ -1,4 +1,4 @@
-"""Which images ask and which are ranked: pairs of cameras, or the query and gallery of the data."""
+"""Selection of query and gallery images: by pairs of cameras, or as the data set defines them."""
 
 from collections.abc import Iterable
 from itertools import permutations
@@ -7,7 +7,7 @@ from string import ascii_uppercase
 import numpy as np
 import pandas as pd
 
-GIVEN = "query->gallery"  # the direction of data that name their queries
+GIVEN = "query->gallery"  # the direction of data sets that define their queries
 BOTH = "both"  # the mean over the directions between cameras
 
 
@@ -19,9 +19,10 @@ def sides(
     Args:
         direction: such as "A->B", camera A queries the gallery of camera B: letters name the
             cameras in ascending order of their ids. Or "query->gallery", the parts that the data
-            name; where they name none, as among training images, every image queries all others.
-        camids: (N,) int.
-        splits: (N,) str, the data's own parts; None if they have none.
+            set defines; if none is defined, as among training images, every image queries all
+            others.
+        camids: (N,) int, the camera of each image.
+        splits: (N,) str, the parts that the data set defines; None if it defines none.
     Returns:
         (query, gallery), positions among the N images.
     Raises:
@@ -47,9 +48,9 @@ def sides(
 
 
 def directions(index: pd.DataFrame) -> list[str]:
-    """The directions in which an index's images are scored: those in which a person can be found.
+    """The directions in which an index is scored: those in which a query has a match.
 
-    Without a split of the data these are all ordered pairs of cameras that share a person.
+    If the data set defines no split, these are all ordered pairs of cameras that share a person.
     """
     if "split" in index:
         return [GIVEN] if matched(index).any() else []

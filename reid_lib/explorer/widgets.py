@@ -28,10 +28,10 @@ _PAGES = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent
 
 
 def finished_runs(results: str | Path, rows: list[str] = ()) -> dict[str, list[Run]]:
-    """All runs under a folder that finished and did not fail.
+    """All runs under a folder that are complete and did not fail.
 
     Args:
-        results: holds `<preset>/<row>/split-<k>/`.
+        results: folder that contains `<preset>/<row>/split-<k>/`.
         rows: names of rows in the order to keep; others follow by name.
     Returns:
         Preset -> its runs, by row and split. Folders without a complete run are left out.
@@ -117,15 +117,15 @@ def controls(study: Preset, root: str | Path = "..") -> ipywidgets.VBox:
 
     Args:
         study: the preset to begin with; its last row and first split.
-        root: holds data/ and results/.
+        root: project folder that contains data/ and results/.
     Returns:
         A box whose last child, an HTML widget, shows the chosen query's galleries.
     Raises:
-        ValueError: `study` has no finished run.
+        ValueError: `study` has no completed run.
     """
     runs = finished_runs(Path(root) / "results", [row.row for row in study.rows])
     if study.name not in runs:
-        raise ValueError(f"preset {study.name} has no finished run in {Path(root) / 'results'}")
+        raise ValueError(f"preset {study.name} has no completed run in {Path(root) / 'results'}")
     runs = {study.name: runs[study.name], **runs}
     files, queries_of, busy = _files(study, Path(root)), functools.cache(_queries), []
     menus = {name: ipywidgets.Dropdown(description=name) for name in MENUS}

@@ -42,7 +42,7 @@ def paint(kind: str, person: Mapping, t: np.ndarray, u: np.ndarray, x: np.ndarra
     """Colour samples of one part, before the light.
 
     Args:
-        kind: of the part.
+        kind: kind of the part.
         person: attributes as from `as_worn`.
         t: (n,), height on the upright body, or 0 to 1 along a limb.
         u: (n,), angle around the tube, 0 in front and positive to the left.

@@ -15,7 +15,7 @@ def person_views(index: pd.DataFrame, pid: int) -> dict[str, Any]:
 
     Args:
         index: all images.
-        pid: which person.
+        pid: id of the person.
     Returns:
         A mapping with images (C, V, H, W, 3), cameras and columns: by orientation where all are
         known, otherwise the first eight images of each camera. Missing ones are white, and images

@@ -49,7 +49,7 @@ def agreement_by_angle(curves: Mapping[str, pd.DataFrame], label: str) -> Figure
 
 @style.in_style()
 def score_bars(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure:
-    """Show the scores of Table 1 as dots, one panel per score, with the paper's if given.
+    """Show the scores of Table 1 as dots, one panel per score, with the paper's scores if given.
 
     Args:
         table: one row per row of Table 1, one column per score (rank-1 ... mAP), in percent.
@@ -94,7 +94,8 @@ def split_scores(
     Args:
         scores: one row per run: network, setting, and one column per score.
         means: one row per network, setting and score: `network`, `setting`, `score`, `mean`, and
-            `low` and `high`, the ends of its interval (NaN for none).
+            `low` and `high`, the ends of its interval (NaN for none); and optionally `paper`, the
+            value that the paper reports (NaN for none), shown as a diamond.
         label: what the scores are, with their unit.
         zero: draw a line at zero, for scores that are differences.
     Returns:
@@ -112,6 +113,8 @@ def split_scores(
     figure, grid = style.panels(len(networks) * len(columns), len(columns), size, **how)
     split_mark = {"ls": "none", "marker": "|", "color": style.GREY, "ms": 7, "gid": "one split"}
     mean_mark = {"ls": "none", "marker": "o", "color": style.PALETTE[0], "gid": "mean"}
+    paper_mark = {"ls": "none", "marker": "D", "color": "k", "mfc": "w"}
+    paper_mark |= {"gid": "reported by the paper"}
     for place, axes in enumerate(grid):
         network, column = networks[place // len(columns)], columns[place % len(columns)]
         names = settings[network]
@@ -121,12 +124,14 @@ def split_scores(
         axes.plot(runs[column], runs["setting"].map(names.index), **split_mark)
         axes.plot(part["mean"], y, **mean_mark)
         axes.hlines(y, part["low"], part["high"], style.PALETTE[0], lw=1.4, gid="95 % interval")
+        if "paper" in part and part["paper"].notna().any():
+            axes.plot(part["paper"], y, **paper_mark)
         if zero:
             axes.axvline(0, color=style.GREY, lw=0.8, zorder=0)
         first = place % len(columns) == 0
         style.name_rows(axes, names if first else [""] * len(names))
         axes.set_title(network if first else "", loc="left")
-        axes.set_xlabel(f"{column} ({label})" if network == networks[-1] else "")
+        axes.set_xlabel(style.wrap(f"{column} ({label})" if network == networks[-1] else "", 44))
     style.legend(figure)
     return style.finish(figure)
 
@@ -158,7 +163,7 @@ def effects(table: pd.DataFrame, label: str) -> Figure:
             axes.plot(part["difference"], y, **look, gid=setting)
             axes.hlines(y, part["low"], part["high"], colour, lw=1.4)
         axes.axvline(0, color=style.GREY, lw=0.8, zorder=0)
-        axes.set_xlabel(f"{score}: {label}")
+        axes.set_xlabel(style.wrap(f"{score}: {label}", 44))
         style.name_rows(axes, choices)
     style.legend(figure, _INTERVAL)
     return style.finish(figure)
@@ -166,25 +171,26 @@ def effects(table: pd.DataFrame, label: str) -> Figure:
 
 _FORMS = {  # of the scatter loss: name, colour, marker
     "sum": ("Eq. 3", style.PALETTE[0], "o"),
-    "log": ("its logarithm", style.PALETTE[1], "^"),
-    "unit": ("of unit codes", style.PALETTE[2], "s"),
+    "log": ("logarithm of Eq. 3", style.PALETTE[1], "^"),
+    "unit": ("Eq. 3 on L2-normalised codes", style.PALETTE[2], "s"),
 }
 _RING = {"marker": "o", "ls": "none", "mfc": "none", "color": style.INK, "ms": 9, "mew": 0.9}
-_RING |= {"gid": "the paper's weight"}
+_RING |= {"gid": "the paper's gamma (default)"}
 
 
 @style.in_style()
 def scatter_study(table: pd.DataFrame) -> Figure:
-    """Show what the scatter loss does to scores and codes, by its share of the gradient.
+    """Show scores and code norms against the ratio of the scatter loss's gradient norm.
 
     Args:
         table: one row per reading of set 3: `network`, `scatter` (its form), `default` (is it the
-            default reading?), `last ratio` (its gradient over that of the classification loss, at
-            the end), `difference` (of rank-1 to set 2, in points) with `low` and `high` (NaN for
-            none), and `growth` of the codes' norm.
+            default reading?), `last ratio` (the gradient norm of the scatter loss divided by that
+            of the classification loss, in the last epoch), `difference` (rank-1 minus that of set
+            2, in points) with `low` and `high` (NaN for none), and `growth` (the codes' norm in the
+            last epoch divided by that in the first).
     Returns:
         A figure two columns wide; rows: networks; columns: the difference, and the growth. A ring
-        marks the default reading, with the paper's weight.
+        marks the default reading, whose gamma is the paper's.
     Raises:
         ValueError: an empty table, or a column is missing.
     """
@@ -208,12 +214,12 @@ def scatter_study(table: pd.DataFrame) -> Figure:
             axes.axhline(level, color=style.GREY, lw=0.8, zorder=0)
             axes.grid(True)
         left.set_ylabel("rank-1 of set 3\nminus that of set 2 (points)")
-        right.set_ylabel("norm of the codes,\nlast epoch / first epoch")
+        right.set_ylabel("mean code norm,\nlast epoch / first epoch")
     grid[0].set_xscale("log")  # the others share it
     grid[0].xaxis.set_major_formatter("{x:g}")
     grid[0].xaxis.set_minor_locator(NullLocator())
     figure.supxlabel(
-        "gradient norm of the scatter loss / gradient norm of the classification loss, last epoch"
+        "gradient norm of the scatter loss / that of the classification loss (last epoch)"
     )
     style.legend(figure, _INTERVAL)
     return style.finish(figure)

@@ -1,4 +1,4 @@
-"""Figures of notebook 02: a function's body, Fig. 2, the readings of the centre, the net force."""
+"""Figures of notebook 02: a function's body, Fig. 2, definitions of the centre, net force."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def body(function: Callable) -> str:
     Returns:
         Markdown, for `IPython.display.Markdown`.
     Raises:
-        TypeError, OSError: the source is not available, as `inspect.getsource`.
+        TypeError, OSError: the source is not available; see `inspect.getsource`.
     Example:
         >>> from reid_lib.losses import total_loss
         >>> print(body(total_loss).splitlines()[-2])
@@ -46,7 +46,7 @@ def boundaries(weight: np.ndarray, length: float = 20.0) -> np.ndarray:
 
     Args:
         weight: (3, 2) float, the classifier's weights; it has no bias.
-        length: of each segment.
+        length: the length of each segment.
     Returns:
         (M, 4) segments x0, y0, x1, y1 from the origin, as `losses_in_the_plane` draws them.
     Example:
@@ -77,7 +77,7 @@ def losses_in_the_plane(cases: Sequence[Mapping[str, Any]], columns: int = 3) ->
         cases: one mapping per panel, with `title`; `before` and `after`, (N, 2) codes; `labels`,
             (N,) int persons; and optionally `centres`, (P, 2); `radii`, (P,) the spheres' d_min;
             and `boundary`, (M, 4) line segments x0, y0, x1, y1.
-        columns: of panels.
+        columns: number of panels in a row.
     Returns:
         A figure two columns wide.
     Raises:
@@ -106,7 +106,7 @@ def losses_in_the_plane(cases: Sequence[Mapping[str, Any]], columns: int = 3) ->
 
 @style.in_style()
 def centre_readings(cases: Sequence[Mapping[str, Any]]) -> Figure:
-    """Compare readings of the centre on codes in the plane: centres, spheres and the pull.
+    """Compare definitions of the centre on two-dimensional codes: centres, spheres, moves.
 
     Args:
         cases: one mapping per panel, with `title`; `codes`, (N, 2); `averaged`, (N, 2) the codes
@@ -182,13 +182,14 @@ def _finish_plane(figure: Figure, arrows: str) -> Figure:
 
 @style.in_style()
 def net_force(profiles: pd.DataFrame, coefficients: pd.DataFrame, change: float) -> Figure:
-    """Show which way Eq. 4 moves a code, by its distance from its centre and by the persons P.
+    """Show where gradient descent on Eq. 4 moves a code, by its distance from its centre and by P.
 
     Args:
-        profiles: one column per P; index: the distance from the own centre in units of the radius
-            d_min; values: the force towards the own centre.
-        coefficients: columns `inside` and `outside` of the sphere; index: P; values: force divided
-            by distance.
+        profiles: one column per P; index: the distance from the person's centre in units of the
+            radius d_min; values: the net force, which is the component of the negative gradient
+            towards that centre.
+        coefficients: columns `inside` and `outside` of the sphere; index: P; values: the net force
+            divided by the distance.
         change: P at which the coefficient outside the sphere changes its sign.
     Returns:
         A figure two columns wide.
@@ -203,12 +204,12 @@ def net_force(profiles: pd.DataFrame, coefficients: pd.DataFrame, change: float)
     style.check_table(profiles, (), "profiles")
     style.check_table(coefficients, ("inside", "outside"), "coefficients")
     figure, (left, right) = style.panels(2, 2, (style.DOUBLE, 2.8))
-    # The force jumps at the sphere, so the curves have a gap there.
+    # The net force jumps at the sphere, so the curves have a gap there.
     forces = 1e5 * profiles.reindex(profiles.index.union([1.0]))
     look = {"color": style.PALETTE, "style": ["-", "--", "-.", ":"], "legend": False}
-    forces.plot(ax=left, **look, xlabel="distance from the own centre / dₘᵢₙ")
+    forces.plot(ax=left, **look, xlabel="distance from the person's centre / dₘᵢₙ")
     left.axvline(1, **_SPHERE)
-    left.set(title="force on a code", ylabel="force towards the centre (10⁻⁵)")
+    left.set(title="negative gradient on a code", ylabel="component towards the centre (10⁻⁵)")
     for persons, line, marker in zip(profiles, left.lines, style.MARKERS, strict=False):
         line.set_gid(f"{persons} persons")
         if persons in coefficients.index:
@@ -217,8 +218,8 @@ def net_force(profiles: pd.DataFrame, coefficients: pd.DataFrame, change: float)
     outside.plot(ax=right, color=style.INK, zorder=1, gid="outside the sphere: β − γ(P − 1)")
     inside.plot(ax=right, color=style.GREY, style="--", gid="inside: −γ(P − 1)")
     right.axvline(change, color=style.RED, lw=0.9, gid=f"P = 1 + β/γ = {change:g}")
-    right.set(title="its coefficient", xlabel="persons P in the sums")
-    right.set_ylabel("force / distance (10⁻⁵)")
+    right.set(title="coefficient along (code − centre)", xlabel="number of persons P in the sums")
+    right.set_ylabel("component / distance (10⁻⁵)")
     for axes in (left, right):
         axes.axhline(0, color=style.GREY, lw=0.6, zorder=0)
     style.legend(figure)

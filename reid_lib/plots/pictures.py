@@ -74,7 +74,7 @@ def ranked_case(
         label: such as "simple".
         images: (N, H, W, 3) uint8, all test images in the order of the index.
         query, gallery: the two sides as `Run.query_gallery` returns them.
-        i: which query.
+        i: row of the query in `query`.
         order: lines of `metrics.rank_gallery`, nearest first.
     Returns:
         A mapping with label, query_image, query_pid, images, pids, ranks, sq_distances, correct and
@@ -266,16 +266,16 @@ def _draw_distances(axes: Axes, case: Mapping[str, Any]) -> None:
 
 @style.in_style()
 def activation_maps(cases: Sequence[Mapping[str, Any]]) -> Figure:
-    """Show where two images contain what makes their codes similar.
+    """Show which regions of two images make their codes similar.
 
     A code is the mean of the last feature map f over its positions x, so the cosine of two codes is
     the mean over the positions of either image of its map
 
         m(x) = f(x) . c' / (||c|| ||c'||),    c = mean_x f(x), and c' the other image's code.
 
-    The ranking depends on the norms of the codes too. After a ReLU, positions that are active for
-    all images are bright in all comparisons: compare the query's maps with each other. The map is
-    interpolated between few positions (4 x 2 for 128 x 48 pixels and a ResNet).
+    The ranking also depends on the norms of the codes. After a ReLU, positions that are active for
+    all images are bright in all comparisons, so compare the maps of one query with each other. The
+    map is interpolated between few positions (4 x 2 for 128 x 48 pixels and a ResNet).
 
     Args:
         cases: as `ranking` takes them, with `ranks`, (k,); `query_maps`, (k, h, w), m of the query
@@ -307,8 +307,9 @@ def activation_maps(cases: Sequence[Mapping[str, Any]]) -> Figure:
     size = " × ".join(map(str, np.shape(cases[0]["maps"])[1:]))
     bar.set_label(f"m(x) at {size} positions; its mean is the cosine of the two codes")
     figure.supxlabel(
-        "Each group of three: the query, coloured by its similarity to the other image's code;\n"
-        "the other image, by its similarity to the query's; that image. ✓ red: the same person.",
+        "Each group of three shows: the query, coloured by its similarity to the other image's\n"
+        "code; the other image, coloured by its similarity to the query's code; the other image.\n"
+        "✓ red frame: the query's person.",
         fontsize=style.SMALL,
     )
     return style.finish(figure)

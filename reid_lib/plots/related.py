@@ -1,4 +1,4 @@
-"""Figures of notebook 09: the losses of section 2 at a glance, and scores against distances."""
+"""Figures of notebook 09: effects of the losses of section 2, and scores against distances."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from reid_lib.plots.method import losses_in_the_plane
 
 
 def at_a_glance(points: np.ndarray, labels: np.ndarray, moved: Mapping[str, np.ndarray]) -> Figure:
-    """Show where each loss moves the same codes in the plane, one small panel per loss.
+    """Show where each loss moves the same two-dimensional codes, one small panel per loss.
 
     Args:
         points: (N, 2) float, before.

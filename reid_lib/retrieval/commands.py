@@ -8,19 +8,19 @@ SKIPPED = 3  # exit status: done, but some images could not be read
 
 def add_commands(command) -> None:
     """Add the four commands; `command(name, run, help)` returns `add_argument` of a new parser."""
-    weights = "a run folder, a file of weights under torchvision's name, or an .onnx file"
-    add = command("encode", _encode, "turn a folder of images into a file of codes")
-    add("folder", metavar="DIR", type=Path, help="holds images, at any depth")
-    add("--out", type=Path, required=True, help="the file of codes, such as codes.npz")
+    weights = "a run folder, a weights file named as in torchvision, or an .onnx file"
+    add = command("encode", _encode, "compute the codes of all images in a folder")
+    add("folder", metavar="DIR", type=Path, help="folder of images; subfolders are included")
+    add("--out", type=Path, required=True, help="file of codes to write, such as codes.npz")
     add("--weights", required=True, help=weights)
 
     add = command("rank", _rank, "rank an encoded gallery for query images")
     add("queries", metavar="QUERY", type=Path, nargs="+", help="image files")
-    add("--gallery", type=Path, required=True, help="a file that `reid encode` wrote")
-    add("--top", type=int, default=10, help="how many images per query (10)")
-    add("--html", type=Path, help="also write a page with the pictures")
+    add("--gallery", type=Path, required=True, help="file of codes written by `reid encode`")
+    add("--top", type=int, default=10, help="number of images per query (default: 10)")
+    add("--html", type=Path, help="also write an HTML page with the images (default: none)")
 
-    text = "score a network on a data set, with the protocol that was used"
+    text = "evaluate a network on a data set; prints scores and evaluation protocol"
     add = command("evaluate", _evaluate, text)
     add("weights", metavar="WEIGHTS", help=weights)
     add("--data", type=Path, required=True, help="a folder or CSV file that `reid check` accepts")
@@ -34,7 +34,7 @@ def _encode(arguments) -> int:
     from reid_lib.retrieval.encode import encode_folder, list_images
     from reid_lib.retrieval.encoders import open_encoder
 
-    list_images(arguments.folder)  # a wrong folder need not wait for the network
+    list_images(arguments.folder)  # report a wrong folder before the network is loaded
     encoder = open_encoder(arguments.weights)
     bad = encode_folder(arguments.folder, arguments.out, encoder, sys.stderr.isatty())
     for name, reason in bad.items():

@@ -41,9 +41,9 @@ def encode_folder(
     call with the same weights goes on from there. Images that cannot be read are left out.
 
     Args:
-        folder: of images.
+        folder: folder that contains the images.
         out: the file to write.
-        encoder: as `open_encoder` returns it.
+        encoder: the encoder that `open_encoder` returns.
         progress: show a bar.
     Returns:
         The names that were left out -> why.

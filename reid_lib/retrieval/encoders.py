@@ -25,7 +25,7 @@ class Encoder:
 
     Attributes:
         name: the words that chose it.
-        sha256: of its weights, so that codes of two networks are never compared.
+        sha256: SHA-256 of its weights, so that codes of two networks are never compared.
         size: (height, width) that every image is resized to.
         encode: (N, 3, H, W) uint8 tensor -> (N, D) float32 array.
     """
@@ -64,11 +64,13 @@ def trained_network(folder: Path) -> tuple[ReIDNet, RunConfig]:
     """The trained network of a run folder, in evaluation mode and float32, and its configuration.
 
     Raises:
-        ValueError: the folder holds no finished run.
+        ValueError: the folder contains no completed run.
     """
     config, file = folder / "config.json", folder / "weights.safetensors"
     if not (config.is_file() and file.is_file()):
-        raise ValueError(f"{folder} holds no finished run; expected config.json and {file.name}")
+        raise ValueError(
+            f"{folder} contains no completed run; expected config.json and {file.name}"
+        )
     config = RunConfig.model_validate_json(config.read_text("utf-8"))
     state = {k: v for k, v in load_file(file).items() if not k.startswith("learned.")}  # the loss's
     net = network_of(config.model_copy(update={"precision": "fp32"}), len(state["classifier.bias"]))

@@ -28,7 +28,7 @@ def evaluate_data(
         "query->gallery" -> result, or the results of `evaluate_cameras`. A query without a match is
         left out, and the protocol says so.
     Raises:
-        ValueError: as `read_images` and `load_pixels`; or no query has a match.
+        ValueError: see `read_images` and `load_pixels`; also if no query has a match.
     """
     index = read_images(data)
     if "split" in index:

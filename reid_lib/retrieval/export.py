@@ -31,7 +31,7 @@ def export_onnx(run: str | Path, out: str | Path) -> None:
         run: a run folder.
         out: the file to write.
     Raises:
-        ValueError: the folder holds no finished run, or the file is not named .onnx.
+        ValueError: the folder contains no completed run, or the file is not named .onnx.
     """
     if Path(out).suffix != ".onnx":
         raise ValueError(f"--out is {out}; expected a name that ends in .onnx")

@@ -80,7 +80,7 @@ def write_page(ranked: pd.DataFrame, out: Path) -> None:
     """Write a ranked gallery as one HTML file that holds its pictures.
 
     Args:
-        ranked: as `rank` returns it.
+        ranked: the frame that `rank` returns.
         out: the file to write.
     """
     import jinja2  # in the extra `notebooks`

@@ -54,7 +54,7 @@ def read_images(data: str | Path) -> pd.DataFrame:
 
 
 def scan_images(data: str | Path) -> Images:
-    """As `read_images`, with a list of the files that cannot be used in place of an error.
+    """Read images as `read_images` does, but list the files that cannot be used instead of raising.
 
     Raises:
         ValueError: there is nothing to read: no folder, no image, or a CSV without a column.
@@ -67,7 +67,7 @@ def scan_images(data: str | Path) -> Images:
     readers = {"csv": _csv, "market": _market, "msmt17": _msmt17}
     rows, faults = readers[kind](data)
     if not rows and not faults:
-        raise ValueError(f"{data} has no image; expected {WORDS[kind]}")
+        raise ValueError(f"no images found in {data}; expected {WORDS[kind]}")
     index = pd.DataFrame(rows, columns=COLUMNS)
     junk = index["name"][(index.pid == -1) & (index["split"] != "gallery")]
     faults += [f"{printable(name)}: junk (pid -1) outside a gallery" for name in junk]
@@ -89,7 +89,7 @@ def read_market(folder: str | Path) -> pd.DataFrame:
     Returns:
         The index, as `read_images`.
     Raises:
-        ValueError: as `read_images`, or the folder has another layout.
+        ValueError: see `read_images`; also if the folder has another layout.
     """
     if layout(folder) not in ("market", "msmt17"):
         raise ValueError(f"{folder} holds no images with {WORDS['market']}")
@@ -105,7 +105,7 @@ def read_csv(file: str | Path) -> pd.DataFrame:
     Returns:
         The index, as `read_images`; `name` is the path as the file states it.
     Raises:
-        ValueError: as `read_images`, or a column is missing.
+        ValueError: see `read_images`; also if a column is missing.
     """
     if layout(file) != "csv":
         raise ValueError(f"{file} is no CSV file; expected {WORDS['csv']}")

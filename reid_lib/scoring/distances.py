@@ -49,8 +49,9 @@ class CentredCodes:
         sq_length = float(mean @ mean) + spread
         if sq_mean.mean() <= _EQUAL**2 * sq_length:
             warnings.warn(
-                f"the codes have collapsed: their mean distance, {sq_mean.mean() ** 0.5:.3g}, is "
-                f"within rounding of their length, {sq_length**0.5:.3g}. The ranking is by chance.",
+                "the codes have collapsed: they are equal up to rounding error (mean distance "
+                f"{sq_mean.mean() ** 0.5:.3g}, root mean square norm {sq_length**0.5:.3g}); the "
+                "ranking is arbitrary",
                 RuntimeWarning,
                 stacklevel=3,
             )

@@ -25,7 +25,7 @@ def bootstrap(
             the mean over directions, as in `evaluate_cameras`.
         columns: the scores to bound; all by default.
         draws: how many times the persons are drawn with replacement.
-        seed: of the generator.
+        seed: seed of the random generator.
         level: the share of the draws inside the interval.
     Returns:
         One row per score. Columns: estimate, low, high.
@@ -81,7 +81,7 @@ def paired_test(
     Args:
         per_query_a, per_query_b: frames (Q, columns) of two runs over the same queries in the
             same order.
-        columns, draws, seed, level: as `bootstrap`.
+        columns, draws, seed, level: see `bootstrap`.
     Returns:
         One row per score. Columns: difference (b - a), low, high (bootstrap over persons), and
         p (two-sided; the signs of all queries of a person flip together).

@@ -42,11 +42,12 @@ class Protocol:
             choice raises.
         codes: "raw" compares codes as they are; "unit" divides each by its L2 norm first, so that
             only directions count (a code of zeros stays as it is).
-        tolerance: distances that differ only by rounding count as tied. Whatever lies within
-            +- t of a match's squared distance is tied with it, where t is `tolerance` times the
-            query's mean squared distance to the gallery (or (`tolerance` times the codes' root
-            mean square length)^2 if that is larger: codes this close are equal up to rounding).
-            Matches whose ranges overlap are tied with each other. In float32 the squared
+        tolerance: distances that differ only by rounding count as tied. An image is tied with a
+            match if its squared distance differs from that of the match by at most
+            t = max(tolerance * d, (tolerance * r)^2), where d is the query's mean squared distance
+            to the gallery and r is the root mean square norm of the codes. The second term covers
+            codes that are equal up to rounding. Matches whose ranges overlap are tied with each
+            other. In float32 the squared
             distances err by up to 2.4e-7 of their mean, so two of them by twice that. Rank-k and
             plain AP are expectations over a random order of tied images, market AP, INP and the
             rank of the first match those of the worst order, so that a network whose codes are

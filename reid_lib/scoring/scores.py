@@ -32,7 +32,7 @@ class Result:
         mAP: mean of the protocol's average precision.
         mAP_market: mean of Market-1501's trapezoid average precision.
         mINP: mean inverse negative penalty (Ye et al. 2021): matches / rank of the last match.
-        columns: of `per_query`.
+        columns: names of columns of `per_query`.
         protocol: how the scores are defined.
     """
 

@@ -1,4 +1,4 @@
-"""Which readings of the paper reproduce its order of the settings, and what decides."""
+"""Which readings of the paper reproduce its order of the settings, and which choices matter."""
 
 import pandas as pd
 
@@ -13,7 +13,7 @@ from reid_lib.study.statistics import (
 )
 from reid_lib.study.tables import NOTES
 
-# What may decide -> the keys of a configuration that belong to it.
+# Choices that may matter -> the keys of a configuration that belong to each.
 INGREDIENTS = {
     "batches": {"batches", "images_per_person"},
     "centres": {"centres", "centres_gradient"},
@@ -21,21 +21,21 @@ INGREDIENTS = {
     "normalisation at test": {"codes"},
     "learning rate": {"schedule"},
 }
-TWO = ("set2 over set1", "set3 over set2")
-ORDERS = {  # has a reading the paper's order?
-    "yes": "Beyond the noise between splits",
-    "in the means": "In the means, within the noise",
-    "no": "No: a difference is reversed beyond the noise",
-    "not in the means": "Not in the means, within the noise",
+TWO = ("set2 - set1", "set3 - set2")
+ORDERS = {  # does a reading reproduce the paper's order?
+    "yes": "Order reproduced, intervals exclude zero",
+    "in the means": "Order reproduced in the means only",
+    "no": "Order not reproduced, a difference is significantly reversed",
+    "not in the means": "Order not reproduced in the means, no difference significantly reversed",
     "not yet measured": "Not yet measured",
 }
 
 
 def readings(frame: pd.DataFrame) -> pd.DataFrame:
-    """Each reading's differences between the settings, and whether they give the paper's order.
+    """Each reading's differences between the settings, and whether they reproduce the order.
 
     Args:
-        frame: as `summary.everything` returns it.
+        frame: the records that `summary.everything` returns.
     Returns:
         One row per network and choice that set 3 and set 2 were trained in: name, choice ("" for
         none), splits, `TWO` (rank-1 / mAP, in points), order: `yes` (both contrasts hold for these
@@ -85,10 +85,10 @@ def _first(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def ingredients(frame: pd.DataFrame) -> pd.DataFrame:
-    """What moves set 3 - set 2, of `INGREDIENTS`: one choice or two of a reading changed.
+    """Effects on set 3 - set 2 of changing one or two choices of a reading, by `INGREDIENTS`.
 
     Args:
-        frame: as `summary.everything` returns it.
+        frame: the records that `summary.everything` returns.
     Returns:
         One row per ingredient, network, choice and score: the columns of `differences` of (set 3 -
         set 2 under the choice) - (set 3 - set 2 without it). A choice that changes other keys too
@@ -118,21 +118,21 @@ def _third(part: pd.DataFrame, choice: str) -> pd.DataFrame:
 
 
 def answer_text(frame: pd.DataFrame) -> str:
-    """The answer in sentences, as Markdown, from the records of `summary.everything` alone."""
+    """The answer in sentences, as Markdown, from the records that `summary.everything` returns."""
     table = readings(frame)
     kind, lines = table.order.str.partition(" (")[0], []
     measured, ours, nearly = (kind != "not yet measured"), kind == "yes", kind == "in the means"
     head = (
-        f"**{ours.sum()} of {measured.sum()} measured readings have the paper's order, set 1 < set "
-        "2 < set 3 in rank-1 and mAP, beyond the noise between splits; "
-        f"{nearly.sum()} more in the means.**"
+        f"**{ours.sum()} of {measured.sum()} measured readings reproduce the paper's order, set 1 "
+        "< set 2 < set 3 in rank-1 and mAP, with 95 % intervals that exclude zero (planned tests: "
+        f"corrected p < 0.05); {nearly.sum()} more show this order in the means only.**"
     )
     for order, words in ORDERS.items():
         part = table[kind == order]
         named = part[(part.choice == "") | (ours | nearly)[part.index]]
         names = [_reading(row) for row in named.to_dict("records")]
         others = len(part) - len(named)
-        names += [f"{others} with choices changed"] if others else []
+        names += [f"{others} with changed choices"] if others else []
         lines.append(f"- {words}: {'; '.join(names) or 'none'}.")
     moved = ingredients(frame)
     beyond = (moved.these_low.astype(float) > 0) | (moved.these_high.astype(float) < 0)
@@ -141,8 +141,9 @@ def answer_text(frame: pd.DataFrame) -> str:
     most = most.groupby("ingredient").max()
     both, one = (", ".join(most.index[most == scores]) or "nothing" for scores in (2, 1))
     what = (
-        f"**What decides whether set 3 gains on set 2? Beyond the noise in both scores: {both}; in "
-        f"one score: {one}.** How far each choice moves set 3 - set 2, rank-1 / mAP in points:"
+        "**Which choices change the difference set 3 - set 2? With intervals that exclude zero in "
+        f"both scores: {both}; in one score: {one}.** Change of this difference by each choice, "
+        "rank-1 / mAP in points:"
     )
     names = dict.fromkeys([*INGREDIENTS, *moved.ingredient])
     where = [f"- {name}: {_moved(moved, name)}." for name in names]
@@ -153,16 +154,17 @@ def _reading(row: dict) -> str:
     """A reading with its differences, in words."""
     choice = f" with {row['choice']}" if row["choice"] else ""
     waiting = row["order"].partition(" (")[2].strip(")") or splits_words(row["splits"])
-    gains = [f"{name} {row[name]}" for name in TWO if row[name]]
+    gains = [f"{name} = {row[name]}" for name in TWO if row[name]]
     return f"{row['name']}{choice} ({waiting}; {', '.join(gains)})"
 
 
 def _moved(table: pd.DataFrame, ingredient: str) -> str:
-    """What changing one ingredient alone did to set 3 - set 2, in words."""
+    """The effect of changing only one ingredient on set 3 - set 2, in words."""
     table, texts = table[table.ingredient == ingredient], []
     for (name, choice), part in table.groupby(["name", "choice"], sort=False):
         scores = part.score[part.beyond].map(DECIDING)
-        noise = f"beyond the noise in {' and '.join(scores)}" if len(scores) else "within the noise"
+        noise = f"interval excludes zero in {' and '.join(scores)}"
+        noise = noise if len(scores) else "intervals include zero"
         gains = " / ".join(map("{:+.1f}".format, part.difference))
         texts.append(f"{choice} {gains} on {name} ({splits_words(part.which.iloc[0])}), {noise}")
     if not table.network.str.contains(LIKELY).any():

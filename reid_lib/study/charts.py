@@ -10,7 +10,7 @@ from reid_lib.study.records import DECIDING, NEAR, brief
 from reid_lib.study.statistics import means
 
 Pictures = dict[str, tuple[Figure, str]]  # name -> figure and alt text
-NEW = "interval: new persons"
+NEW = "95 % interval for new persons"
 
 
 def slug(name: str) -> str:
@@ -38,25 +38,23 @@ def split_picture(plain: pd.DataFrame) -> Pictures:
     table[["low", "high"]] = table[["low", "high"]].clip(0, 100)
     spoken = _spoken(table, "{network}, {setting}: {score} {mean:.1f}")
     alt = f"Scores of each setting on every split, with means and intervals. {spoken}"
-    return {"splits": (_splits(table, f"%, last epochs; {NEW}", zero=False), alt)}
+    return {"splits": (_splits(table, f"%, mean of the last epochs; {NEW}", zero=False), alt)}
 
 
 def one_split_picture(plain: pd.DataFrame) -> Pictures:
-    """Each contrast's differences on single splits, with the paper's gap marked on ResNet-18."""
+    """Each contrast's differences on single splits; on ResNet-18 also the paper's difference."""
     table = one_split_differences(plain)
     if table.empty:
         return {}
     table = table.rename(columns={"difference": "mean", "contrast": "setting"})
-    picture = _splits(table, "points; diamond: the paper", zero=True)
-    panels = [part for _, part in table.groupby(["network", "score"], sort=False)]
-    for axes, part in zip(picture.axes, panels, strict=True):
-        how = {"ls": "none", "marker": "D", "color": "k", "mfc": "w", "gid": "paper"}
-        axes.plot(part.paper, range(len(part)), **how)
+    picture = _splits(table, f"difference in points; {NEW}", zero=True)
     alt = "Differences between settings on single splits, with means and intervals. "
     alt += _spoken(table, "{network}, {setting}, {score}: {mean:+.1f}, sd {sd:.1f}")
     paper = table[table.paper.notna()].drop_duplicates(["setting", "score"])
     if len(paper):
-        alt += " The paper's gaps: " + _spoken(paper, "{setting}, {score}: {paper:+.1f}")
+        alt += " Differences that the paper reports: " + _spoken(
+            paper, "{setting}, {score}: {paper:+.1f}"
+        )
     return {"one-split": (picture, alt)}
 
 
@@ -87,17 +85,18 @@ def order_pictures(frame: pd.DataFrame) -> Pictures:
         rank1 = part[part.score == "rank-1"]
         alt = f"{network}: differences between settings under each open choice, with intervals. "
         alt += "Rank-1: " + _spoken(rank1, "{choice}, {setting} {difference:+.1f}")
-        picture = plots.effects(part, "difference (points, new persons)")
+        picture = plots.effects(part, f"difference (points; {NEW})")
         pictures[f"orders-{slug(names[network])}"] = picture, alt
     return pictures
 
 
 def scatter_picture(frame: pd.DataFrame) -> Pictures:
-    """Score and norm of the codes by the scatter loss's share in the gradient."""
+    """Score and norm of the codes against the ratio of two gradient norms."""
     table = scatter_study(frame)
     alt = (
-        "Rank-1 of set 3 less that of set 2, and the growth of the codes' norm, against the share "
-        "of the scatter loss in the gradient. "
+        "Rank-1 of set 3 minus that of set 2, and the codes' norm in the last epoch divided by "
+        "that in the first, against the gradient norm of the scatter loss divided by that of the "
+        "classification loss. "
     )
     alt += _spoken(table, "{scatter} at {gamma:g} {difference:+.1f}")
     return {"scatter": (plots.scatter_study(table), alt)}

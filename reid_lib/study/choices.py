@@ -1,4 +1,4 @@
-"""What the open choices change: other readings, weights of the scatter loss, recipes, scoring.
+"""Effects of the open choices: other readings, weights of the scatter loss, recipes, scoring.
 
 `frame` is what `read_records` returns, and `columns` are scores in it.
 """
@@ -16,13 +16,14 @@ from reid_lib.study.tables import NOTES, change, markdown, wide
 FORMS = {"sum": "gamma L_SL", "log": "gamma log L_SL", "unit": "gamma L_SL of unit codes"}
 SCATTER = ["scatter", "gamma", "weight_decay"]
 # What runs without centres (set 1, the triplet loss) cannot choose.
+NO_CENTRES = "Set 1 uses no centres, so the choices of centres do not apply to it."
 OF_CENTRES = frozenset(
     "centres centres_gradient persons_in_sums memory_start memory_update".split()
 )
 
 
 def effects(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """What each open choice changes, beside the unchanged reading of the same setting.
+    """What each open choice changes, compared with the default choices of the same setting.
 
     Returns:
         One row per network, setting, choice (what `changed` says) and score: the columns of
@@ -39,7 +40,7 @@ def effects(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     if table.empty:
         raise ValueError(
             "no setting has records of the unchanged reading and of an open choice on one split; "
-            "expected both, such as the runs of `pku_likely` beside those of `ingredients`"
+            "expected both, such as the runs of `pku_likely` and those of `ingredients`"
         )
     size = table.difference.abs().groupby([table.network, table.choice]).transform("max")
     return table.iloc[np.lexsort((table.setting, -size, table.network))].reset_index(drop=True)
@@ -57,7 +58,7 @@ def orders(frame: pd.DataFrame, columns: Sequence[str], contrasts=CONTRASTS[:2])
         for choice in sorted(part.changed.unique(), key=bool):  # the unchanged reading first
             for better, worse in contrasts:
                 labels = {"network": network, "choice": choice}
-                labels["contrast"] = f"{better} over {worse}"
+                labels["contrast"] = f"{better} - {worse}"
                 pairs.append((labels, *(under(part, name, choice) for name in (better, worse))))
     return differences(pairs, columns)
 
@@ -71,17 +72,17 @@ def under(part: pd.DataFrame, setting: str, choice: str) -> pd.DataFrame:
 
 
 def scatter_study(frame: pd.DataFrame) -> pd.DataFrame:
-    """Set 3 beside set 2 at each weight and form of the scatter loss, and what its gradient did.
+    """Compare set 3 with set 2 at each weight and form of the scatter loss, and their gradients.
 
-    Records of set 3 count that differ from the reading in the scatter loss or the weight decay
-    alone, beside set 2 at the same decay.
+    Only those records of set 3 count that differ from their reading in nothing but the scatter loss
+    or the weight decay; each is compared with set 2 at the same weight decay.
 
     Returns:
         One row per network, form, gamma and weight decay: default (is the reading unchanged?),
-        rank-1 and mAP (means over the last epochs), the columns of `differences` (rank-1 less that
-        of set 2), "first ratio" and "last ratio" (the gradient of -gamma L_SL with respect to the
-        codes over that of L_SR, norms, in the first and last epoch) and growth (of the codes' norm,
-        last over first).
+        rank-1 and mAP (means over the last epochs), the columns of `differences` (rank-1 minus
+        that of set 2), "first ratio" and "last ratio" (the norm of the gradient of -gamma L_SL with
+        respect to the codes, divided by that of L_SR, in the first and last epoch) and growth (the
+        codes' norm in the last epoch divided by that in the first).
     Raises:
         ValueError: no such record.
     """
@@ -99,7 +100,9 @@ def scatter_study(frame: pd.DataFrame) -> pd.DataFrame:
         pairs.append((labels, part, alone[same & (alone.setting == "set2")]))
     table = differences(pairs, [next(iter(DECIDING))])
     if table.empty:
-        raise ValueError("no record of set 3 beside one of set 2; expected both on one network")
+        raise ValueError(
+            "no network has records of both set 3 and set 2; expected both on one network"
+        )
     form = table.scatter.map(list(FORMS).index)
     order = np.lexsort((table.weight_decay, table.gamma, form, table.network))
     return table.iloc[order].reset_index(drop=True)
@@ -121,13 +124,13 @@ def choices_text(frame: pd.DataFrame) -> str:
         cells = wide(part, ["choice"], "what", _for_new)
         columns = [f"{setting} {score}" for setting in SETTINGS for score in DECIDING.values()]
         cells = cells[[name for name in columns if name in cells]]
-        texts.append(f"{network}; difference to the unchanged reading:\n\n{markdown(cells)}")
+        texts.append(f"{network}; difference from the unchanged reading:\n\n{markdown(cells)}")
         own = order[order.network == network]
         if len(own):
             gap = wide(own, ["choice"], "what", _for_new).reindex(["", *cells.index])
             gap = markdown(gap.rename(index={"": "unchanged"}))
-            texts.append(f"{network}; between the settings under each choice:\n\n{gap}")
-    return "\n\n".join([*texts, f"{NOTES['choices']} Set 1 has no centres to choose.\n"])
+            texts.append(f"{network}; differences between the settings under each choice:\n\n{gap}")
+    return "\n\n".join([*texts, f"{NOTES['choices']} {NO_CENTRES}\n"])
 
 
 def _named(order: pd.DataFrame) -> pd.DataFrame:
@@ -137,11 +140,11 @@ def _named(order: pd.DataFrame) -> pd.DataFrame:
 def scoring_text(plain: pd.DataFrame) -> str:
     """How other ways of scoring change the scores of the same runs (last epoch)."""
     ways = {
-        "AP by trapezoids: mAP": ("mAP_market", "mAP"),
+        "AP by the trapezoidal rule: mAP": ("mAP_market", "mAP"),
         "camera B to A: rank-1": ("B->A rank-1", "rank-1"),
         "camera B to A: mAP": ("B->A mAP", "mAP"),
-        "both cameras: rank-1": ("both rank-1", "rank-1"),
-        "both cameras: mAP": ("both mAP", "mAP"),
+        "mean of both directions: rank-1": ("both rank-1", "rank-1"),
+        "mean of both directions: mAP": ("both mAP", "mAP"),
     }
     others = [plain.assign(changed=way, **{s: plain[n]}) for way, (n, s) in ways.items()]
     table = effects(pd.concat([plain, *others]), ["rank-1", "mAP"])
@@ -154,24 +157,26 @@ def scoring_text(plain: pd.DataFrame) -> str:
 def scatter_text(frame: pd.DataFrame) -> str:
     """`scatter_study` as Markdown."""
     table = scatter_study(frame)
-    table["rank-1 over set 2"] = [_for_new(row) for _, row in table.iterrows()]
+    table["rank-1 minus that of set 2"] = [_for_new(row) for _, row in table.iterrows()]
     table["subtracted"] = table.scatter.map(FORMS)
-    names = {"weight_decay": "weight decay", "first ratio": "gradient over L_SR's, first epoch"}
-    names |= {"last ratio": "last epoch", "growth": "code norm grew"}
+    first, last = (f"gradient norm / that of L_SR, {when} epoch" for when in ("first", "last"))
+    norm = "code norm, last / first epoch"
+    names = {"weight_decay": "weight decay", "first ratio": first, "last ratio": last}
+    names |= {"growth": norm}
     forms = {"subtracted": "{}", "gamma": "{:g}", "weight decay": "{:g}", "splits": "{}"}
-    forms |= {"rank-1": "{:.1f}", "mAP": "{:.1f}", "rank-1 over set 2": "{}"}
-    forms |= {names["first ratio"]: "{:.2g}", "last epoch": "{:.2g}", "code norm grew": "{:.2f} x"}
+    forms |= {"rank-1": "{:.1f}", "mAP": "{:.1f}", "rank-1 minus that of set 2": "{}"}
+    forms |= {first: "{:.2g}", last: "{:.2g}", norm: "{:.2f}"}
     cells = table.rename(columns=names).set_index(table.network.map(brief(frame)))
     return f"{markdown(cells[list(forms)], **forms)}\n\n{NOTES['choices']}\n"
 
 
 def recipes_text(frame: pd.DataFrame) -> str:
-    """Recipes on held-out training persons, and what was scored on the test persons, as Markdown.
+    """Scores of recipes on held-out training persons and on test persons, as Markdown.
 
-    The differences are to set 1 as the paper trains it, from the paper's kind of start.
+    The differences are from set 1 as the paper trains it, from ImageNet weights.
     """
     texts = []
-    titles = {True: "Held-out training persons, on whom the recipe was chosen"}
+    titles = {True: "Held-out training persons, used to choose the recipe"}
     for validation, title in (titles | {False: "Test persons"}).items():
         part = frame[frame.validation == validation]
         if part.empty:
@@ -180,8 +185,8 @@ def recipes_text(frame: pd.DataFrame) -> str:
         pair = orders(part[part.changed == ""], DECIDING)
         if len(pair):
             cells = wide(_named(pair), ["network"], "what", _for_new)
-            texts.append(f"{title}, settings from one start:\n\n{markdown(cells)}")
-    paper = "The paper's set1 starts from ImageNet weights: the row without a difference."
+            texts.append(f"{title}, settings with the same initial weights:\n\n{markdown(cells)}")
+    paper = "The reference is set 1 from ImageNet weights, the row without a difference."
     return "\n\n".join([*texts, f"{NOTES['choices']} {paper}\n"])
 
 
@@ -199,7 +204,7 @@ def _recipes(frame: pd.DataFrame) -> pd.DataFrame:
     keys = ["network", "setting", "persons", "splits"]
     cells = wide(scores, keys, "score", lambda row: f"{row['mean']:.1f}")
     over = differences(pairs, DECIDING).replace({"score": DECIDING})
-    over["score"] += " over the paper's set1"
+    over["score"] += " minus that of the paper's set1"
     if len(over):
         keys = ["network", "setting"]
         over = wide(over, keys, "score", _for_new).reset_index()

@@ -1,4 +1,4 @@
-"""The claims in words, and two settings side by side: verdicts and numbers from the records."""
+"""The claims in words, and the comparison of two settings, with numbers from the records."""
 
 import re
 from pathlib import Path
@@ -18,10 +18,11 @@ from reid_lib.study.statistics import (
 from reid_lib.study.tables import NOTES, change, estimands_note, markdown, notices
 
 CLAIMS = {
-    "1": "set 2 beats set 1, set 3 beats set 2, set 1 and the triplet loss (ResNet-18)",
+    "1": "on ResNet-18 the compact loss improves the scores (set 2 > set 1), and the scatter loss "
+    "improves them further (set 3 > set 2, set 1 and the triplet loss)",
     "2": "ResNet-18 beats ResNet-50 under the triplet loss",
     "3": "the compact loss makes a person's codes agree across viewpoints",
-    "4": "the compact and the scatter loss improve other networks too",
+    "4": "the compact and the scatter loss also improve the scores of other networks",
 }
 OVERTURN = {
     "1": "the authors' code or weights; the remaining persons of PKU-ReID",
@@ -33,13 +34,14 @@ WORST = ("does not hold", "not yet measured", "inconclusive", "holds")
 
 
 def told(frame: pd.DataFrame) -> pd.DataFrame:
-    """The contrasts that judge the four claims, with their verdicts.
+    """The contrasts on which the verdicts of the four claims rest.
 
-    Claim 2 is judged under the triplet loss alone, claim 3 by the gap of the relative distance. The
-    planned tests (`primary_family`) stand in place of the exploratory ones of the same network.
+    Claim 2 rests on the triplet loss only, claim 3 on the gap of the relative distance. The planned
+    tests (`primary_family`) replace the exploratory ones of the same network.
 
     Returns:
-        The rows of `contrasts`; kind: "planned tests" or "exploratory"; name: the network's short.
+        The rows of `contrasts`; kind: "planned tests" or "exploratory"; name: the short
+        name of the network.
     """
     table = contrasts(frame)
     triplet = (table.claim == "2") & table.contrast.str.endswith(", htri")
@@ -56,10 +58,10 @@ def told(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def claim_verdicts(frame: pd.DataFrame) -> pd.DataFrame:
-    """What the contrasts of `told` say together: one row per claim and network.
+    """The verdict of each claim on each network, from the contrasts of `told`.
 
-    A claim holds where all its contrasts hold, does not hold where any of them does not hold, is
-    not yet measured where a contrast lacks planned splits, and is inconclusive otherwise.
+    A claim holds if all its contrasts hold, and does not hold if at least one does not hold;
+    otherwise it is not yet measured if a contrast lacks planned splits, else inconclusive.
 
     Returns:
         Indexed by claim: network, name, unfitted, "these persons" and "new persons" (verdicts).
@@ -88,12 +90,13 @@ def claims_text(frame: pd.DataFrame) -> str:
         lines.append(line)
     cells = pd.DataFrame(lines).set_index("claim").replace({"verdict": {"": "not measured"}})
     points = "\n".join(f"- {text}" for text in sentences(frame))
-    note = f"{NOTES['claims']} {estimands_note(frame)} {NOTES['exploratory']}{notices(frame)}"
+    notes = NOTES["meaning"], NOTES["claims"], estimands_note(frame), NOTES["exploratory"]
+    note = " ".join(notes) + notices(frame)
     return f"{markdown(cells)}\n\n{points}\n\n{note}\n"
 
 
 def _runs(part: pd.DataFrame) -> str:
-    """The runs of several contrasts that did not fit, each once."""
+    """The underfitted runs of several contrasts, each once."""
     return "; ".join(dict.fromkeys(filter(None, "; ".join(part.unfitted).split("; "))))
 
 
@@ -118,22 +121,22 @@ def sentences(frame: pd.DataFrame) -> list[str]:
     for (claim, network), rows in told(frame).groupby(["claim", "network"], sort=False):
         form = "{:+.1f} points of rank-1 and {:+.1f} of mAP"
         if claim == "3":
-            form = "{:+.3f} in the gap of relative distance, 180 - 0 degrees"
+            form = "{:+.3f} in the viewpoint gap of the relative distance (180 - 0 degrees)"
         parts = []
         for contrast, part in rows.groupby("contrast", sort=False):
             subject = re.sub("set([123])", r"set \1", contrast).replace("resnet", "ResNet-")
-            numbers = f" {form.format(*part.difference)}" if part.splits.iloc[0] else ""
+            numbers = f" = {form.format(*part.difference)}" if part.splits.iloc[0] else ""
             parts.append(f"{subject}{numbers}: {verdict_words(part.iloc[0])}")
         which = splits_words(rows.which.dropna().iloc[0])
         text = f"Claim {claim}, {rows.name.iloc[0]} ({rows.kind.iloc[0]}, {which}): "
         text += f"{'; '.join(parts)}."
         if claim in "14" and least.get(network, 0) > 0:
             text += (
-                f" These splits find a difference of {least[network]:.1f} points of rank-1 with "
-                "80 % power."
+                " With this number of splits a paired t test detects a difference of "
+                f"{least[network]:.1f} points of rank-1 with 80 % power."
             )
         unfitted = _runs(rows)
-        text += f" Did not fit the training persons: {unfitted}." if unfitted else ""
+        text += f" Underfitted runs: {unfitted}." if unfitted else ""
         texts.append(text)
     return texts
 
@@ -145,8 +148,9 @@ def compare(folder: str | Path, one: str, other: str, codes: str = "raw") -> str
     """The paired difference `one` - `other`, with intervals over splits and over persons.
 
     Args:
-        folder: of record JSON files; the CSV files beside them give the interval over persons.
-        one, other: settings (of unchanged readings) or row names.
+        folder: the folder of the record JSON files; the interval over persons needs the CSV files
+            in the same folder.
+        one, other: names of settings (records without changed choices) or of rows.
         codes: "raw", or "unit" for codes divided by their L2 norm.
     Returns:
         Lines of text, per network that has both.
@@ -178,7 +182,7 @@ def compare(folder: str | Path, one: str, other: str, codes: str = "raw") -> str
             for score, row in paired_test(*sides, ["rank-1", "mAP"]).iterrows():
                 ends = f"{row.difference:+.1f} [{row.low:+.1f}, {row.high:+.1f}]"
                 lines.append(f"  {score:<7} {ends} over persons {NOTES['over persons']}")
-    note = f"In points, mean over the last scored epochs. {estimands_note(frame)}"
+    note = f"Differences in points, of means over the last scored epochs. {estimands_note(frame)}"
     return "\n".join([*lines, note])
 
 

@@ -27,7 +27,7 @@ def write_crate(preset: Preset, root: str | Path, out: str | Path) -> None:
 
     Args:
         preset: whose runs have all ended.
-        root: holds results/ and figures/.
+        root: project folder that contains results/ and figures/.
         out: the .zip file to write.
     Raises:
         ValueError: a run is missing.
@@ -129,7 +129,7 @@ def compare_crates(one: str | Path, other: str | Path, tolerance: float = 0.05) 
     Returns:
         Lines of text: what is in one crate alone, each score that differs by more, and a count.
     Raises:
-        ValueError: as `read_scores`.
+        ValueError: see `read_scores`.
     """
     keys = ["row", "split", "direction", "score"]
     both = read_scores(one).merge(read_scores(other), "outer", keys, indicator=True)

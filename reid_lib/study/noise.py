@@ -1,4 +1,4 @@
-"""How much scores vary between seeds and between splits, beside the paper's gaps (exploratory).
+"""Variation of scores between seeds and between splits, and the paper's differences (exploratory).
 
 `frame` is what `read_records` returns.
 """
@@ -23,7 +23,8 @@ def seed_noise(frame: pd.DataFrame, columns: Sequence[str] = tuple(DECIDING)) ->
 
     Returns:
         One row per network, setting and score that has several seeds on some of several splits:
-        runs, splits, within, between (the roots of these variances). Changed readings are left out.
+        runs, splits, within, between (the roots of these variances). Records
+        with non-default choices are excluded.
     """
     lines = []
     plain = frame[frame.changed == ""]
@@ -70,14 +71,15 @@ def detectable(sd: float, splits: int, power: float = 0.8) -> float:
 
 
 def one_split_differences(frame: pd.DataFrame) -> pd.DataFrame:
-    """How much a contrast varies from one split to another, beside the paper's gap (exploratory).
+    """Variation of each contrast between splits, and the paper's difference (exploratory).
 
-    The paper reports one split, trained once: each split counts here with its first seed. Changed
-    readings are left out.
+    The paper reports one split, trained once, so each split counts with its first seed only.
+    Records with non-default choices are excluded.
 
     Returns:
-        One row per network, contrast and score: the columns of `differences`, paper (its gap; NaN
-        on networks other than ResNet-18) and detectable (`detectable` with these splits).
+        One row per network, contrast and score: the columns of `differences`, paper (the difference
+        that it reports; NaN on networks other than ResNet-18) and detectable
+        (`detectable` with these splits).
     """
     plain = frame[frame.changed == ""].sort_values("seed", kind="stable")
     first = plain.drop_duplicates(["network", "setting", "split"])
@@ -86,7 +88,7 @@ def one_split_differences(frame: pd.DataFrame) -> pd.DataFrame:
     for network, part in first.groupby("network", sort=False):
         table = differences(pairs_of(part, network=network), DECIDING).replace({"score": DECIDING})
         for line in table.to_dict("records"):
-            better, worse = line["contrast"].split(" over ")
+            better, worse = line["contrast"].split(" - ")
             ours = part.backbone.iloc[0] == "resnet18"
             gap = paper[line["score"]][better] - paper[line["score"]][worse] if ours else np.nan
             n = line["splits"]

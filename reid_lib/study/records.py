@@ -1,4 +1,4 @@
-"""Records: what outlives a run, numbers in one small JSON file, and one frame of them all."""
+"""Records: the numbers of one completed run as a small JSON file, and one frame of all records."""
 
 import functools
 import json
@@ -23,7 +23,7 @@ SCORES = ("rank-1", "rank-5", "rank-10", "rank-20", "mAP")
 DIRECTION = "A->B"
 SETTINGS = tuple(configuration.SETTINGS)
 LAST = "last epochs"  # the mean over the last scored epochs, which every run records
-# The scores that decide: of raw codes, in the likely reading of codes divided by their L2 norm.
+# The primary scores: of raw codes; in the likely reading, of codes divided by their L2 norm.
 DECIDING = {"deciding rank-1": "rank-1", "deciding mAP": "mAP"}
 ANGLES = (0, 45, 90, 135, 180)
 NEAR = {f"near_{degrees}": degrees for degrees in ANGLES}
@@ -52,7 +52,7 @@ def view_angle(one, other):
 
 
 def start_words(config: dict) -> str:
-    """What a network started from; weights whose SHA-256 is known go by their own name."""
+    """The initial weights of a network in words; quantised weights are known by their SHA-256."""
     known = config["weights_sha256"] in QUANTISED.values()
     return QUANTISED_WORDS if known else START[config["start"]]
 
@@ -79,18 +79,18 @@ def record(run: Run) -> dict:
 
 
 def collect_records(results: list[Path], out: Path) -> list[Path]:
-    """Write one small JSON record for each finished run under the folders `results`.
+    """Write one small JSON record for each completed run under the folders `results`.
 
-    Beside it lies a CSV file with one line per query of the last epoch: the name of its image, the
+    A CSV file of the same name has one line per query of the last epoch: the name of its image, the
     camera direction, and, for raw and for unit codes, AP and the rank of the first match. A failed
     run has no scores and leaves no record; a warning names it and why it failed.
 
     Raises:
-        ValueError: there is no finished run.
+        ValueError: there is no completed run.
     """
     folders = sorted({path for folder in results for path in find_runs(folder)})
     if not folders:
-        raise ValueError(f"no finished run under {', '.join(map(str, results))}")
+        raise ValueError(f"no completed run under {', '.join(map(str, results))}")
     written = []
     for folder in folders:
         run = read_run(folder)
@@ -98,8 +98,8 @@ def collect_records(results: list[Path], out: Path) -> list[Path]:
             warnings.warn(f"{folder} failed and leaves no record: {run.failed}", stacklevel=2)
             continue
         if "B->A" not in run.directions or len(run.directions) > 2 or not is_oriented(run):
-            text = "records are of two cameras and known orientations"
-            warnings.warn(f"{folder} leaves no record: {text}", stacklevel=2)
+            text = "a record requires exactly two cameras and a known orientation of every image"
+            warnings.warn(f"no record written for {folder}: {text}", stacklevel=2)
             continue
         config = run.config
         parts = config.backbone, config.start, config.setting, f"{config.epochs}-epochs"
@@ -124,21 +124,22 @@ def read_records(folder: str | Path) -> pd.DataFrame:
     """One row per record: what the run was, and its scores in percent.
 
     Args:
-        folder: holds the JSON files of `collect_records`.
+        folder: the folder with the JSON files of `collect_records`.
     Returns:
-        network (backbone, start, and the likely reading or the number of epochs, in words);
-        reading ("" for the default one); persons ("train/test"); changed (the open choices that
-        differ from the reading, "" for none); every key of the config; seconds, device, threads.
+        network (backbone, initial weights, and the likely reading or the number of epochs, in
+        words); reading ("" for the default one); persons ("train/test"); changed (the open choices
+        that differ from the reading, "" for none); every key of the config; seconds, device,
+        threads.
         Scores of the last epoch: "rank-1", ...; "both rank-1", ... over both camera directions;
         "B->A rank-1"; "train rank-1" of the training persons; "mAP_market" by Market-1501's
         trapezoids; "unit rank-1", ... of codes divided by their L2 norm, where recorded. Means
         over the last scored epochs: "last epochs rank-1", "unit last epochs rank-1", ....
         `DECIDING` and "deciding train rank-1" repeat those of the reading's own codes.
-        near_0, ..., near_180: the mean distance between codes of one person whose views lie so
-        many degrees apart, over that between persons; found_0, ..., found_all: rank-1 where the
-        gallery is one view of each person; gap: near_180 - near_0; fall: found_0 -
+        near_0, ..., near_180: the mean distance between codes of one person whose views differ by
+        this angle, divided by the mean distance between persons; found_0, ..., found_all: rank-1
+        where the gallery is one view of each person; gap: near_180 - near_0; fall: found_0 -
         found_180. Norms of gradients and codes in the first and last epoch ("first grad_sl", ...).
-        Of runs that differ in the name of their row alone, the first is kept.
+        Of runs that differ only in the name of their row, the first is kept.
     Raises:
         ValueError: there is no record, or there are records that must not be averaged: of several
             data sets, or of one split and seed.
@@ -159,7 +160,7 @@ def read_records(folder: str | Path) -> pd.DataFrame:
     if len(several):
         raise ValueError(
             f"{folder} holds several records of one split and seed, {' and '.join(several[:2])}; "
-            "expected runs from one start"
+            "expected runs with the same initial weights"
         )
     order = frame.setting.map(SETTINGS.index)
     keys = frame.seed, frame.split, order, frame.network
@@ -241,7 +242,7 @@ def _plain(reading: str, setting: str) -> dict:
 
 
 def _reading(config: dict) -> tuple[str, str]:
-    """The reading that a config is nearest to, and the choices in which it differs from it."""
+    """The reading from which a config differs least, and the choices in which it differs."""
     default = _changed(config, "", NOT_CHOICES)
     likely = _changed(config, LIKELY, NOT_CHOICES - {"epochs"})
     reading, changed = ("", default) if len(default) <= len(likely) else (LIKELY, likely)
@@ -294,8 +295,8 @@ def is_oriented(run: Run) -> bool:
 def viewpoints(run: Run) -> pd.DataFrame:
     """`metrics.viewpoint_grid` in the direction of Table 1, of several cameras the mean over all.
 
-    Beside its columns `same_over_other`, the distance within a person over the mean distance
-    between persons. Images without an orientation do not count.
+    Its additional column `same_over_other` is the distance within a person divided by the mean
+    distance between persons. Images without an orientation do not count.
     """
     main = table_direction([run])
     grids = [
@@ -315,9 +316,9 @@ def agreement_by_angle(run: Run, draws: int = 2000, seed: int = 0) -> pd.DataFra
     between codes of different persons, so that networks of another scale can be compared.
 
     Args:
-        run: a finished run.
-        draws: bootstrap draws over persons for the interval.
-        seed: of the draws.
+        run: a completed run.
+        draws: number of bootstrap samples of the persons, for the interval.
+        seed: seed of the generator of the bootstrap samples.
     Returns:
         One row per angle (degrees, 0 to 180): value, low and high (95 %).
     """

@@ -1,5 +1,5 @@
-"""The losses of section 2 beside the paper's: contrasts, distance ratios, and what holds of the
-paper's arguments, by the rules of figures/pku74/PLAN.md."""
+"""The losses of section 2 compared with the paper's: contrasts, distance ratios, and verdicts on
+the paper's arguments, by the rules of figures/pku74/PLAN.md."""
 
 import tempfile
 from pathlib import Path
@@ -52,7 +52,7 @@ def read_related(folder: str | Path = "") -> pd.DataFrame | None:
     """The records of the compared runs, of ResNet-18, each row once per split.
 
     Args:
-        folder: holds likely/runs, related/runs and related/more/runs, or some of them; the
+        folder: contains likely/runs, related/runs and related/more/runs, or some of them; the
             committed records unless given.
     Returns:
         As `read_records`, with the column `ratio`; None unless there is a record in related/runs.
@@ -67,7 +67,7 @@ def read_related(folder: str | Path = "") -> pd.DataFrame | None:
 
 
 def frame_of_runs(runs: list[Run]) -> pd.DataFrame | None:
-    """As `read_related`, of runs that are at hand instead of records; failed runs are left out.
+    """Return what `read_related` returns, for runs instead of records, without failed runs.
 
     Returns:
         None where no run leaves a record: one needs two cameras and known orientations.
@@ -78,7 +78,7 @@ def frame_of_runs(runs: list[Run]) -> pd.DataFrame | None:
 
 
 def with_ratio(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add `ratio`: the mean distance within a person over that between persons, all views alike."""
+    """Add `ratio`: mean distance within a person / between persons, every pair of views once."""
     pairs = {
         angle: 8 if angle in (0, 180) else 16 for angle in NEAR.values()
     }  # of 64 pairs of views
@@ -103,14 +103,14 @@ def chosen(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def family(frame: pd.DataFrame) -> pd.DataFrame:
-    """The planned tests: set 2 and set 3 less each row of `RIVALS`, in rank-1 and mAP.
+    """The planned tests: set 2 and set 3 minus each row of `RIVALS`, in rank-1 and mAP.
 
     Args:
-        frame: as `read_related` returns it.
+        frame: the records that `read_related` returns.
     Returns:
         48 rows, one per row, reference and score: the columns of `difference` (NaN where nothing is
-        measured), "holm" and "these_holm" (corrected over all of them), and for each estimand what
-        the paper's loss is: better, worse, inconclusive, or not yet measured.
+        measured), "holm" and "these_holm" (corrected over all of them), and for each estimand
+        whether the paper's loss is better or worse, or the test inconclusive or not yet measured.
     """
     names = ["row", "ours", "score"]
     tests = pd.MultiIndex.from_product([RIVALS, ("set2", "set3"), DECIDING], names=names)
@@ -135,8 +135,8 @@ def summary_table(frame: pd.DataFrame) -> pd.DataFrame:
     """Means over splits of every row: rank-1, mAP, ratio, with intervals for these persons.
 
     Returns:
-        One row per row of the records, rivals first, then the paper's, then others: label, splits,
-        and for each of rank-1, mAP and ratio its mean, low and high ("rank-1 low", ...).
+        One row per row of the records, related losses first, then the paper's, then others: label,
+        splits, and for each of rank-1, mAP and ratio its mean, low and high ("rank-1 low", ...).
     """
     lines = []
     order = [*RIVALS, *OURS]
@@ -176,15 +176,16 @@ def related_text(frame: pd.DataFrame | None) -> str:
     texts = [f"{markdown(cells)}{said}"]
     if contrast:
         wide = pd.DataFrame(contrast).T.fillna("")
-        texts.append(f"The paper's losses less each row:\n\n{markdown(wide)}")
+        texts.append(f"Scores of the paper's losses minus those of each row:\n\n{markdown(wide)}")
     return "\n\n".join([*texts, _NOTE])
 
 
 _NOTE = (
-    "Rank-1 and mAP in percent, means over the last scored epochs, camera A to B; ratio: the mean "
-    "distance within a person over that between persons. Intervals of means: 95 %, for these "
-    "persons. Differences in points, with intervals for these and for new persons, and on how many "
-    "splits they are above zero; a verdict rests on Holm's correction over all planned tests."
+    "Rank-1 and mAP are in percent, means over the last evaluated epochs, camera A to B. ratio: "
+    "the mean distance within a person divided by that between persons. The intervals of means are "
+    "95 % intervals for these persons. Differences are in points, with intervals for these and for "
+    "new persons and the number of splits on which they are above zero. The verdicts use p-values "
+    "with Holm's correction over all planned tests."
 )
 
 
@@ -195,12 +196,15 @@ def constants_text(folder: str | Path = "") -> str:
         return "Constants chosen on held-out persons: not yet measured."
     table = chosen(read_records(runs))
     forms = dict.fromkeys(("half", "source", "twice"), "{:.1f}")
-    note = "mAP in percent of held-out training persons, by the constant: half the source's, ..."
+    note = (
+        "mAP in percent of held-out training persons, for half the source's constant, the source's "
+        "constant, and twice the source's constant."
+    )
     return f"{markdown(table, **forms)}\n\n{note}"
 
 
 def stripes_text(frame: pd.DataFrame | None) -> str:
-    """What stripes change under sets 1 to 3, as Markdown: a table and a sentence."""
+    """Effects of stripes under sets 1 to 3, as Markdown: a table and a sentence."""
     cells, above = {}, 0
     for ours in OURS if frame is not None else ():
         for stripes in (2, 4, 8):
@@ -212,14 +216,14 @@ def stripes_text(frame: pd.DataFrame | None) -> str:
     if not cells:
         return "Codes of several stripes under sets 1 to 3: not yet measured."
     return (
-        f"Less the same set with one stripe:\n\n{markdown(pd.DataFrame(cells).T)}\n\nIn {above} of "
-        f"{len(cells)} comparisons both scores gain from stripes, by intervals for these persons; "
-        "exploratory, without correction."
+        f"Differences from the same set with one stripe:\n\n{markdown(pd.DataFrame(cells).T)}\n\n"
+        f"In {above} of {len(cells)} comparisons stripes increase both scores, with intervals for "
+        "these persons above zero; exploratory, without correction for multiple comparisons."
     )
 
 
 def closing(frame: pd.DataFrame | None) -> str:
-    """What the records say of the paper's arguments, by the plan's rules, in sentences."""
+    """Verdicts on the paper's arguments by the plan's rules, in sentences."""
     if frame is None:
         return "The paper's arguments: not measured on these runs."
     ratios = {row: _gap(frame, row, "set2", ["ratio"]) for row in ("resnet18_htri", "msml")}
@@ -245,7 +249,7 @@ def closing(frame: pd.DataFrame | None) -> str:
 
 
 def _gap(frame, row, other, columns, least: int = 2) -> pd.DataFrame | None:
-    """`differences` of two rows by score; None below so many common splits."""
+    """`differences` of two rows by score; None with fewer than `least` common splits."""
     pair = (frame[frame.row == name] for name in (row, other))
     table = differences([({}, *pair)], columns)
     return None if table.splits.max() < least or table.empty else table.set_index("score")
@@ -253,7 +257,7 @@ def _gap(frame, row, other, columns, least: int = 2) -> pd.DataFrame | None:
 
 def _words(tables: dict[str, pd.DataFrame], other: str, digits: int) -> str:
     return "; ".join(
-        f"{row} less {other}, {DECIDING.get(name, name)} {change(line, digits)} splits"
+        f"{row} - {other}, {DECIDING.get(name, name)} {change(line, digits)} splits"
         for row, table in tables.items()
         for name, line in table.iterrows()
     )
@@ -262,7 +266,7 @@ def _words(tables: dict[str, pd.DataFrame], other: str, digits: int) -> str:
 def _order(table: pd.DataFrame) -> str:
     table = table[table.index.isin([*RIVALS, *OURS])]
     if len(table) < 4:
-        return "Whether the ratio of distances orders the scores: not yet measured."
+        return "The correlation of the ratio of distances with the scores: not yet measured."
     value = spearmanr(table.ratio, table["rank-1"]).statistic
     least, best = table.ratio.idxmin(), table["rank-1"].idxmax()
     return (
@@ -273,10 +277,10 @@ def _order(table: pd.DataFrame) -> str:
 
 
 def _verdicts(tests: pd.DataFrame) -> str:
-    """How many of the rivals each of the paper's losses beats, for these persons."""
+    """How many of the related losses each of the paper's losses beats, for these persons."""
     parts = []
     for ours, part in tests.drop_duplicates(["row", "ours"]).groupby("ours"):
         count = part["these persons"].str.partition(" (")[0].value_counts()
         words = ", ".join(f"{name} {n}" for name, n in count.items())
-        parts.append(f"{OURS[ours]} against the {len(part)} rivals: {words}")
+        parts.append(f"{OURS[ours]} compared with the {len(part)} related losses: {words}")
     return f"By the planned tests, {'; '.join(parts)}."

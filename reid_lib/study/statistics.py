@@ -1,4 +1,4 @@
-"""What records say: means, paired differences, intervals for two estimands, and verdicts.
+"""Statistics of records: means, paired differences, intervals for two estimands, and verdicts.
 
 Every interval is for one of two estimands. "These persons": splits are independent draws from the
 persons at hand, and the variance of a mean is s^2 / n. "New persons": splits share persons, and the
@@ -21,7 +21,7 @@ from reid_lib.study.records import DECIDING, LAST, LIKELY, NEAR, QUANTISED, list
 CONTRASTS = (("set2", "set1"), ("set3", "set2"), ("set3", "set1"), ("set3", "htri"))
 ESTIMANDS = {"these persons": "these_", "new persons": ""}  # prefix of low, high and p
 LEVEL = 0.05
-FITTED = 90.0  # percent of rank-1 on the own training persons, below which a run has not fitted
+FITTED = 90.0  # rank-1 in percent on its training persons, below which a run underfits
 PRIMARY_SCORES = {f"unit {LAST} rank-1": "rank-1", f"unit {LAST} mAP": "mAP"}
 PLANNED = 10  # splits; no verdict on the runs of the plan before all of them
 PRIMARY_SPLITS = {"all splits": range(PLANNED), "splits 2 to 9": range(2, PLANNED)}
@@ -61,7 +61,7 @@ def t_interval(values: pd.DataFrame, test_over_train: float = 0.0) -> pd.DataFra
 
 
 def _both(values: pd.DataFrame, persons: str) -> pd.DataFrame:
-    """`t_interval` for new persons, beside it these_low, these_high, these_p."""
+    """`t_interval` for new persons, and for these persons as these_low, these_high, these_p."""
     train, test = map(int, persons.split("/"))
     these = t_interval(values).drop(columns="mean").add_prefix("these_")
     return t_interval(values, test / train).join(these)
@@ -123,7 +123,7 @@ def _gains(better: pd.DataFrame, worse: pd.DataFrame, columns: Sequence[str]) ->
 def gain(better: pd.DataFrame, worse: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Rows of `better`, one per split, whose scores are those gained over `worse`.
 
-    So that `differences` gives differences of differences.
+    Given such rows, `differences` returns differences of differences.
     """
     gains = _gains(better, worse, columns)
     rows = better.drop_duplicates("split").set_index("split").loc[gains.index]
@@ -131,17 +131,19 @@ def gain(better: pd.DataFrame, worse: pd.DataFrame, columns: Sequence[str]) -> p
 
 
 def pairs_of(part: pd.DataFrame, contrasts=CONTRASTS, **labels) -> Pairs:
-    """Pairs of settings for `differences`; the label `contrast` is such as "set2 over set1"."""
+    """Pairs of settings for `differences`; the label `contrast` is such as "set2 - set1"."""
     for better, worse in contrasts:
         two = (part[part.setting == name] for name in (better, worse))
-        yield {"contrast": f"{better} over {worse}", **labels}, *two
+        yield {"contrast": f"{better} - {worse}", **labels}, *two
 
 
 # --- verdicts -------------------------------------------------------------------------------------
 
 
 def verdict(low: pd.Series, high: pd.Series) -> str:
-    """What intervals of "better less worse" say: all above zero, all below it, or neither."""
+    """The verdict of intervals of "better - worse": `holds` if all lie above zero, `does not hold`
+    if all lie below zero, else `inconclusive`.
+    """
     if (low > 0).all():
         return "holds"
     return "does not hold" if (high < 0).all() else "inconclusive"
@@ -157,7 +159,7 @@ def judged(part: pd.DataFrame) -> dict[str, str]:
 
 
 def not_fitted(*parts: pd.DataFrame) -> str:
-    """Names the runs whose rank-1 on their own training persons is below `FITTED`; "" for none."""
+    """Names the underfitted runs: rank-1 on their training persons below `FITTED`; "" for none."""
     low = [part[part["deciding train rank-1"] < FITTED] for part in parts]
     runs = pd.concat(low).drop_duplicates("record")
     return "; ".join(
@@ -170,16 +172,16 @@ def contrasts(frame: pd.DataFrame) -> pd.DataFrame:
     """Each of the paper's four claims as paired differences (exploratory, no correction).
 
     Claim 1 and 4 compare settings on ResNet-18 and on the other networks, claim 2 the two ResNets
-    under one recipe. Claim 3 is about viewpoint: the gap of the relative distance between opposite
-    and equal views, and the fall of rank-1, must be smaller. That a person's codes are nearer at
-    every angle, equal views included, is "compactness". Changed readings are left out, and numbers
-    of training persons other than half.
+    under one recipe. Claim 3 is about viewpoint: two differences between opposite and equal views,
+    of the relative distance (the gap) and of rank-1 (the fall), must be smaller. Smaller relative
+    distances at every angle, equal views included, are "compactness". Records with non-default
+    choices, or with a number of training persons other than half, are excluded.
 
     Returns:
         One row per claim, network, contrast and score: the columns of `differences`; better (1
         where a larger value is better, else -1); "these persons" and "new persons": the contrast's
-        verdicts, over its scores together, but apart for the gap and the fall; on runs of the plan
-        "not yet measured" until there are all its splits.
+        verdict, which rests on all its scores (the gap and the fall have one verdict each); on runs
+        of the plan "not yet measured" until all planned splits are there.
     """
     frame = frame[(frame.changed == "") & frame.train_persons.isna()]
     scores, views = [], []
@@ -187,12 +189,12 @@ def contrasts(frame: pd.DataFrame) -> pd.DataFrame:
         claim = "1" if part.backbone.iloc[0] == "resnet18" else "4"
         scores += pairs_of(part, network=network, better=1, claim=claim)
         for against in ("set1", "htri"):
-            labels = {"network": network, "better": -1, "contrast": f"set2 against {against}"}
+            labels = {"network": network, "better": -1, "contrast": f"set2 - {against}"}
             views += pairs_of(part, [("set2", against)], **labels)
     recipe = frame.network.str.partition(", ")[2]
     for (words, setting), part in frame.groupby([recipe, "setting"], sort=False):
         labels = {"claim": "2", "network": f"resnet18, resnet50, {words}", "better": 1}
-        labels["contrast"] = f"resnet18 over resnet50, {setting}"
+        labels["contrast"] = f"resnet18 - resnet50, {setting}"
         scores.append((labels, *(part[part.backbone == b] for b in ("resnet18", "resnet50"))))
     tables = [differences(scores, DECIDING)]
     for claim, columns in (("3", ["gap"]), ("3", ["fall"]), ("compactness", NEAR)):
@@ -268,7 +270,7 @@ def primary_family(frame: pd.DataFrame) -> pd.DataFrame:
     epochs: `CONTRASTS` in rank-1 and mAP. Everything else in this module is exploratory.
 
     Returns:
-        For all splits and for splits 2 to 9 alone (`over`), eight rows, by contrast and score: the
+        For all splits and for splits 2 to 9 only (`over`), eight rows, by contrast and score: the
         columns of `differences` (NaN where a contrast has no run), and for each estimand "holm" and
         "these_holm" (corrected p) and its verdict: `holds` if both scores rise and both corrected
         p-values are below 0.05, `does not hold` if both fall likewise, else `inconclusive`; `not
@@ -277,7 +279,7 @@ def primary_family(frame: pd.DataFrame) -> pd.DataFrame:
     runs, families = planned(frame), []
     if runs.empty:
         return pd.DataFrame()
-    names = [f"{better} over {worse}" for better, worse in CONTRASTS]
+    names = [f"{better} - {worse}" for better, worse in CONTRASTS]
     tests = pd.MultiIndex.from_product([names, PRIMARY_SCORES], names=["contrast", "score"])
     for over, splits in PRIMARY_SPLITS.items():
         table = differences(pairs_of(runs[runs.split.isin(splits)], over=over), PRIMARY_SCORES)

@@ -1,5 +1,5 @@
-"""What some records or runs say, put together: the study's files, the claims in words, the report
-of `make reproduce`, the README's generated parts."""
+"""Files generated from records or runs: a study's tables and figures, the claims in words, and the
+closing report of `make reproduce`."""
 
 import functools
 import json
@@ -22,7 +22,7 @@ TEXTS = {  # a file's name -> its text
     "primary": tables.primary_text,
     **{name: functools.partial(tables.simple_text, name) for name in tables.SIMPLE},
 }
-SEEDS_APART = 3  # a tolerance is so many standard deviations over seeds,
+SEEDS_APART = 3  # a tolerance is this many standard deviations over seeds,
 LEAST_TOLERANCE = 5.0  # but no less than these points: one query of 192 is half a point
 
 
@@ -33,7 +33,7 @@ def report(frame: pd.DataFrame) -> tuple[dict[str, str], dict]:
     """All tables and figures that some records allow.
 
     Args:
-        frame: as `read_records` returns it.
+        frame: the records that `read_records` returns.
     Returns:
         Texts by file name, and figures with their alt texts by name. Always runs.csv. Where
         recipes were scored on held-out training persons, recipes.md. Where open choices were
@@ -67,7 +67,7 @@ def report(frame: pd.DataFrame) -> tuple[dict[str, str], dict]:
 def write_report(folder: Path) -> list[Path]:
     """Write `report` of the records in `folder`/runs into `folder`; returns the files.
 
-    Beside it claims.md (`claims_text`), of these records and of the studies in folders below.
+    Also writes claims.md (`claims_text`), of these records and of the studies in subfolders.
     """
     from reid_lib import plots
 
@@ -90,8 +90,8 @@ def everything(folder: Path) -> pd.DataFrame:
     """Records of all studies at or below a folder, each run once.
 
     Returns:
-        As `read_records`, and varied: do all studies that hold this run score held-out persons, or
-        change choices of its network?
+        The columns of `read_records`, and varied: True if every study that contains this run scores
+        held-out training persons or varies choices of the same network.
     Raises:
         ValueError: there is no study, or studies of several data sets.
     """
@@ -105,7 +105,7 @@ def everything(folder: Path) -> pd.DataFrame:
     one = ["network", "setting", "changed", "split", "validation", "seed", "weights_sha256"]
     frame = pd.concat(studies, ignore_index=True).sort_values("varied", kind="stable")
     if frame.data_sha256.nunique() > 1:
-        raise ValueError(f"the studies below {folder} are of several data sets; expected one")
+        raise ValueError(f"the studies below {folder} contain several data sets; expected one")
     return frame.drop_duplicates(one).reset_index(drop=True)
 
 
@@ -119,7 +119,7 @@ def unchanged(folder: Path) -> pd.DataFrame:
 
 
 def provenance(preset: Preset, runs: list[Run]) -> dict[str, str]:
-    """What a figure's file says of its origin: preset, configs and commits of its runs."""
+    """The origin stored in a figure's file: preset, configurations and commits of its runs."""
     return {
         "preset": preset.name,
         "config": " ".join(sorted({run.config.digest() for run in runs})),
@@ -128,7 +128,7 @@ def provenance(preset: Preset, runs: list[Run]) -> dict[str, str]:
 
 
 def expected_scores(runs_by_seed: list[list[Run]]) -> dict:
-    """The scores to expect of a preset, and how far a run on another machine may stray.
+    """The expected scores of a preset, with tolerances for runs on other machines.
 
     Args:
         runs_by_seed: the preset's runs under several seeds.
@@ -149,7 +149,7 @@ def expected_scores(runs_by_seed: list[list[Run]]) -> dict:
 
 
 def summary(preset: Preset, root: str | Path = ".") -> str:
-    """The closing words of `make reproduce`: where to look, how long it took, each score."""
+    """The closing report of `make reproduce`: output locations, run times, scores."""
     root = Path(root)
     results, figures = root / "results" / preset.name, root / "figures" / preset.name
     runs = read_runs(root / "results", preset)

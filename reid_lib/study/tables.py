@@ -32,6 +32,8 @@ from reid_lib.study.statistics import (
     primary_family,
 )
 
+REWORDED = (" that it holds", "")  # some records state the same protocol without these words
+CHANGE_HEAD = "difference [these persons] [new persons], splits above zero"  # of `change`
 NOTES = yaml.safe_load(Path(__file__).with_name("notes.yaml").read_text("utf-8"))
 
 
@@ -98,22 +100,25 @@ def protocol_notice(frame: pd.DataFrame) -> str:
     """Names what differs between the protocols of records that are averaged; "" for nothing."""
     differ = set()
     for kind in frame.groupby(["network", "setting", "changed"]).protocol.unique():
-        lines = [set(protocol.split("\n")) for protocol in kind]
+        lines = [set(protocol.replace(*REWORDED).split("\n")) for protocol in kind]
         differ |= set.union(*lines) - set.intersection(*lines)
     named = " | ".join(sorted(differ))
-    return f" Notice: averaged records state different protocols: {named}." if differ else ""
+    return (
+        f" Notice: these means combine records of different protocols: {named}." if differ else ""
+    )
 
 
 # --- Table 1 --------------------------------------------------------------------------------------
 
 
 def table1(runs: list[Run], direction: str = "") -> pd.DataFrame:
-    """Table 1: measured scores beside the paper's.
+    """Table 1: measured scores and the paper's.
 
     Args:
         runs: finished runs, one or several splits per row of the table.
-        direction: one of `Run.directions`, or "both"; empty: camera A to B of two cameras, the mean
-            over all pairs of several, the data's own queries where they name them.
+        direction: one of `Run.directions`, or "both"; empty: camera A to B if there are two
+            cameras, the mean over all directions if there are more, and the data set's own queries
+            if it defines them.
     Returns:
         A frame indexed by row name with two-level columns: `measured` (mean over the splits, in
         percent; NaN where one of the row's runs failed), `sd` (over the splits, only where there
@@ -137,7 +142,7 @@ def table1(runs: list[Run], direction: str = "") -> pd.DataFrame:
 
 
 def caption(runs: list[Run], direction: str = "") -> str:
-    """What a table must say about itself: data, size, recipe, splits, direction, protocol."""
+    """The caption of Table 1: persons, recipe, splits, direction, unit, chance level."""
     direction = direction or table_direction(runs)
     scored = {name for run in runs if not run.failed for name in run.metrics["test"]}
     persons = runs[0].manifest["persons"]
@@ -147,13 +152,13 @@ def caption(runs: list[Run], direction: str = "") -> str:
         {f"{c['backbone']} from {start_words(c)}, {c['epochs']} epochs" for c in configs}
     )
     several = (
-        "split " if len(splits) == 1 else f"mean and standard deviation of {len(splits)} splits "
+        "Split " if len(splits) == 1 else f"Mean and standard deviation of {len(splits)} splits: "
     )
     text = (
-        f"{persons['train']} training and {persons['test']} test persons; "
-        f"{'; '.join(recipes)}; {several}{', '.join(map(str, splits))}; "
-        f"{direction_words(scored, direction)}; in percent (a random order of the gallery has "
-        f"rank-1 {100 * chance(runs):.1f})."
+        f"{persons['train']} training and {persons['test']} test persons. "
+        f"Networks: {'; '.join(recipes)}. {several}{', '.join(map(str, splits))}. "
+        f"Direction: {direction_words(scored, direction)}. All scores in percent; the chance level "
+        f"of rank-1 is {100 * chance(runs):.1f} %."
     )
     return f"{text} {NOTES['quantised']}" if QUANTISED_WORDS in text else text
 
@@ -162,7 +167,7 @@ def table_texts(table: pd.DataFrame, note: str) -> dict[str, str]:
     """The table as `csv`, `md`, `tex` (booktabs) and `html`; the best measured score in bold.
 
     Args:
-        table: as `table1` returns it.
+        table: the frame that `table1` returns.
         note: a caption in plain words.
     Returns:
         Format -> text.
@@ -194,7 +199,7 @@ def _cells(table: pd.DataFrame, bold: str) -> pd.DataFrame:
         values = table[block, name]
         form = "{:+.1f}" if block == "difference" else "{:.1f}"
         text = values.map(lambda value, form=form: "" if np.isnan(value) else form.format(value))
-        if block == "measured":  # what was not measured failed: no table has a missing run
+        if block == "measured":  # a missing score means a failed run: no run is missing
             best = values == values.max()
             if ("sd", name) in table.columns:
                 text = text + table["sd", name].map(" ± {:.1f}".format)
@@ -215,13 +220,13 @@ def table_text(frame: pd.DataFrame) -> str:
         train, test = persons.split("/")
         chance = 100 / int(test)  # every person has as many images in the gallery
         head = f"{network}; {train} training and {test} test persons"
-        head += f" (by chance: rank-1 {chance:.1f})"
+        head += f" (chance level of rank-1: {chance:.1f} %)"
         kinds = {"": raw}
         if unit[0] in part and part[unit[0]].notna().all():
             kinds = {"; codes as they are": raw, "; codes divided by their L2 norm": unit}
         for kind, columns in kinds.items():
             table = means(part, columns)
-            table["score"] = table.score.str.removeprefix("unit ")
+            table["score"] = table.score.str.removeprefix("unit ").str.replace("both", "A↔B")
             cells = wide(table, ["setting", "splits"], "score", _score)
             texts.append(f"{head}{kind}:\n\n{markdown(cells)}")
     computed = frame.groupby("backbone", sort=False).precision.unique().map(" or ".join)
@@ -242,13 +247,13 @@ def _score(row: pd.Series) -> str:
 
 
 def verdicts_text(frame: pd.DataFrame) -> str:
-    """The claims as Markdown tables: scores, the viewpoint gap (claim 3), compactness."""
+    """Markdown tables of the claims: scores, two viewpoint differences (claim 3), compactness."""
     table = contrasts(frame)
     kind = table.score.map({"gap": "gap", "fall": "fall"} | dict.fromkeys(NEAR, "near"))
     titles = {
         "scores": "Scores, in points",
-        "gap": "Claim 3, gap: relative distance, 180 minus 0 degrees (smaller is better)",
-        "fall": "Claim 3, fall: rank-1 in points, 0 minus 180 degrees (smaller is better)",
+        "gap": "Claim 3, gap in relative distance: 180 minus 0 degrees (smaller is better)",
+        "fall": "Claim 3, drop in rank-1: 0 minus 180 degrees, in points (smaller is better)",
         "near": "Compactness, not claim 3: relative distance by angle (smaller is better)",
     }
     texts = []
@@ -256,14 +261,13 @@ def verdicts_text(frame: pd.DataFrame) -> str:
         part = table[kind.fillna("scores") == name]
         if len(part):
             cells = _verdicts(part, frame, 3 if name in ("gap", "near") else 1)
-            texts.append(f"{title}:\n\n{cells}")
+            texts.append(f"{title}; each cell: {CHANGE_HEAD}:\n\n{cells}")
     missing = [claim for claim in "1234" if claim not in set(table.claim)]
     if missing:
         texts.append(f"Not measured: claim {', '.join(missing)}.")
     if len(table):
-        texts.append(
-            f"{estimands_note(frame)} {NOTES['verdicts']} {NOTES['exploratory']}{notices(frame)}"
-        )
+        notes = NOTES["meaning"], estimands_note(frame), NOTES["verdicts"], NOTES["exploratory"]
+        texts.append(" ".join(notes) + notices(frame))
     return "\n\n".join(texts) + "\n"
 
 
@@ -275,11 +279,11 @@ def _verdicts(table: pd.DataFrame, frame: pd.DataFrame, digits: int) -> str:
     cells["network"] = cells.network.replace(brief(frame))
     runs = cells.pop("unfitted")
     cells = cells.rename(columns={"which": "splits"})
-    return markdown(cells.assign(**{"not fitted": runs}) if runs.any() else cells)
+    return markdown(cells.assign(**{"underfitted runs": runs}) if runs.any() else cells)
 
 
 def primary_text(frame: pd.DataFrame) -> str:
-    """The planned tests as Markdown: verdicts, then every test. "" where no run is theirs."""
+    """The planned tests as Markdown: verdicts, then every test; "" without a run of the plan."""
     family = primary_family(frame)
     if family.empty:
         return ""
@@ -291,12 +295,12 @@ def primary_text(frame: pd.DataFrame) -> str:
     verdicts = wide(told, ["contrast"], "what", lambda row: row.value)
     unfitted = family.groupby("contrast").unfitted.first()
     if unfitted.any():
-        verdicts["not fitted"] = unfitted
-    tests = family.set_index("contrast")[["over", "score"]]
+        verdicts["underfitted runs"] = unfitted
+    tests = family.set_index("contrast")[["over", "score"]].rename(columns={"over": "splits"})
     measured = [change(row) if row.splits else "not measured" for _, row in family.iterrows()]
-    tests["difference"] = measured
+    tests[CHANGE_HEAD] = measured
     for name, prefix in ESTIMANDS.items():
-        for what, column in (("p", "p"), ("Holm's p", "holm")):
+        for what, column in (("p", "p"), ("Holm-adjusted p", "holm")):
             tests[f"{what}, {name}"] = [_p(value) for value in family[f"{prefix}{column}"]]
     note = f"{NOTES['primary']} {estimands_note(frame)}{notices(frame)}{protocol_notice(frame)}"
     return f"{markdown(verdicts)}\n\n{markdown(tests)}\n\n{note}\n"
@@ -306,6 +310,8 @@ def _p(value: float) -> str:
     return "" if np.isnan(value) else "< 0.0001" if value < 1e-4 else f"{value:.4f}"
 
 
+HEADS = {"paper": "paper's difference", "detectable": "minimum detectable difference"}
+HEADS |= {"these_low": "interval from", "these_high": "to", "said": "verdict"}
 SIMPLE = {  # tables whose rows are those of a function: its columns, and the format of each
     "one-split": (
         one_split_differences,
@@ -332,20 +338,20 @@ def simple_text(name: str, frame: pd.DataFrame) -> str:
     if table.empty:
         return ""
     cells = table.set_index(table.network.replace(brief(frame))).replace({"score": DECIDING})
-    cells = cells[list(forms)].rename(columns=lambda name: name.replace("_", " "))
+    cells = cells[list(forms)].rename(columns=HEADS)
     text = markdown(cells, **dict(zip(cells, forms.values(), strict=True)))
     return f"{text}\n\n{NOTES[name]}{notices(frame)}\n"
 
 
 def viewpoint_text(frame: pd.DataFrame) -> str:
-    """Which views find each other: rank-1 by the angle between them, as Markdown."""
+    """Rank-1 by the angle between the views of query and gallery image, as Markdown."""
     table = means(frame, FOUND).replace({"score": FOUND, "network": brief(frame)})
     cells = wide(table, ["network", "setting", "splits"], "score", _score)
     return f"{markdown(cells)}\n\n{NOTES['viewpoint']}\n"
 
 
 def viewpoint_table(grids: pd.DataFrame) -> str:
-    """Which views match each other: rank-1 by the angle between them, and the worst pairs.
+    """Rank-1 by the angle between the views of query and gallery, and the worst pairs of views.
 
     Args:
         grids: `metrics.viewpoint_grid` of one or several runs, with a column `row`.
