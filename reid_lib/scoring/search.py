@@ -50,6 +50,8 @@ def search(
             f"found k = {k}, {len(g_codes)} gallery codes and {len(q_codes)} queries; "
             "expected each to be at least 1"
         )
+    if index is not None:
+        return _search_index(q_codes, g_codes, k, index, candidates)
     queries = [_as_tensor(q_codes[i : i + QUERIES]) for i in range(0, len(q_codes), QUERIES)]
     best = [None] * len(queries)
     for first in range(0, len(g_codes), block):
