@@ -233,7 +233,11 @@ def _preset_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--splits", help="numbers of the splits, such as 0,1,2 (default: the preset's)")
     add("--name", help="name of the folders of results and figures (default: the preset's name)")
-    text = "project folder that contains data/, results/ and figures/ (default: current directory)"
+    _add_root(add, "data/, results/ and figures/")
+
+
+def _add_root(add, content: str) -> None:
+    text = f"folder that contains {content} (default: current directory)"
     add("--root", type=Path, default=Path(), help=text)
 
 
@@ -252,12 +256,7 @@ def _data_commands(command) -> None:
     )
 
     add = command("env", _env, "print versions and processor, for a bug report")
-    add(
-        "--root",
-        type=Path,
-        default=Path(),
-        help="folder that contains requirements.lock (default: current directory)",
-    )
+    _add_root(add, "requirements.lock")
 
     add = command("synth", _synth, "generate a data set of synthetic persons")
     add("folder", metavar="DIR", type=Path, help="a new or empty folder")
@@ -281,12 +280,7 @@ def _run_commands(command) -> None:
     add("--retrain", action="store_true", help=text)
 
     add = command("unlock", _unlock, "remove the locks that a killed Snakemake process left")
-    add(
-        "--root",
-        type=Path,
-        default=Path(),
-        help="folder that contains results/ and .snakemake/ (default: current directory)",
-    )
+    _add_root(add, "results/ and .snakemake/")
 
     add = command("train", _train, "train one row of a preset on one split", preset=True)
     add("--row", required=True, help="name of the row in the preset")

@@ -111,6 +111,7 @@ def test_three_cameras_are_scored_in_all_six_directions(trained, tmp_path):
     assert table1([run]).loc["set2", ("measured", "mAP")] == pytest.approx(100 * mean["mAP"])
     assert "mean over all 6 directions between cameras" in caption([run])
     assert f"{100 * mean['mAP']:.1f}" in summary(preset, tmp_path)
+    assert "Precision of the training (fp32: htri, set2)" in summary(preset, tmp_path)
     with pytest.warns(UserWarning, match="a record requires exactly two cameras"):
         collect_records([run.folder], tmp_path / "records")
 

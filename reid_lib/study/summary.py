@@ -170,9 +170,8 @@ def summary(preset: Preset, root: str | Path = ".") -> str:
         seconds = pd.read_csv(path, sep="\t")["s"].iloc[-1]
         lines.append(f"  {path.stem:<32}{seconds:8.1f} s")
 
-    kinds = {run.config.precision for run in runs}
-    rows = {k: dict.fromkeys(r.config.row for r in runs if r.config.precision == k) for k in kinds}
-    words = "; ".join(f"{kind}: {', '.join(rows[kind])}" for kind in sorted(kinds))
+    rows = pd.DataFrame([(r.config.precision, r.config.row) for r in runs]).groupby(0)[1].unique()
+    words = "; ".join(f"{precision}: {', '.join(names)}" for precision, names in rows.items())
     lines += ["", f"Precision of the training ({words})"]
 
     file = PRESETS / "expected" / f"{preset.name}.json"
