@@ -11,6 +11,7 @@ from torch.fx.experimental.optimization import fuse
 
 from reid_lib.augment import normalise
 from reid_lib.config import RunConfig
+from reid_lib.engine.files import weights_files
 
 ENCODING_BATCH = 128
 TIMM = "timm/"  # begins the names of timm's models
@@ -61,8 +62,9 @@ class ReIDNet(nn.Module):
             torch.manual_seed(seed)
             module = _headless(backbone) if isinstance(backbone, str) else backbone
             backbone = backbone if isinstance(backbone, str) else type(backbone).__name__
-            self.backbone = _pooled(module, backbone)
-            self.width = stripes * _output(self.backbone, backbone)[1]
+            shape = tuple(_output(module, backbone))
+            self.backbone = _pooled(module, backbone, shape)
+            self.width = stripes * shape[1]
             if stripes > 1:
                 _pool_stripes(self.backbone, backbone, stripes)
             width = self.width // self.averaged
@@ -143,7 +145,7 @@ def find_weights(backbone: str, weights: Path | None) -> Path:
     if weights is not None or theirs:
         found = weights or cache
         if found.is_dir():
-            found, others = found / name, list(found.glob(f"{Path(backbone).name}[_.-]*"))
+            found, others = found / name, weights_files(found, backbone)
             if not found.is_file() and len(others) == 1:
                 found = others[0]
         if not found.is_file():
@@ -272,9 +274,8 @@ def _headless(backbone: str) -> nn.Module:
     return net
 
 
-def _pooled(net: nn.Module, backbone: str) -> nn.Module:
+def _pooled(net: nn.Module, backbone: str, shape: tuple[int, ...]) -> nn.Module:
     """The module itself if it returns codes; with global average pooling if it returns a map."""
-    shape = tuple(_output(net, backbone))
     if len(shape) == 2:
         return net
     if len(shape) != 4:

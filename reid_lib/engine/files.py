@@ -59,3 +59,8 @@ def _flush(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def weights_files(folder: Path, backbone: str) -> list[Path]:
+    """The files whose name begins with a backbone's, without `timm/`, and `_`, `-` or `.`."""
+    return list(folder.glob(f"{Path(backbone).name}[_.-]*"))

@@ -10,6 +10,7 @@ import pandas as pd
 from reid_lib.config import Embedded, Preset, RunConfig
 from reid_lib.dataset import ORIENTATIONS, WHERE, check_batches, shorten, split_persons
 from reid_lib.engine.checks import Check, check, only_persons
+from reid_lib.engine.files import weights_files
 from reid_lib.engine.locks import check_unlocked
 from reid_lib.engine.runs import run_folder
 from reid_lib.engine.sides import matched
@@ -140,9 +141,8 @@ def check_start(config: RunConfig, weights: Path | None) -> None:
         )
     if config.start == "imagenet" and weights is not None:
         folder = weights if weights.is_dir() else None
-        name = Path(config.backbone).name  # without timm/
-        if not (weights.is_file() or (folder and any(folder.glob(f"{name}[_.-]*")))):
-            wanted = f"{folder}/{name}-*" if folder else weights
+        if not (weights.is_file() or (folder and weights_files(folder, config.backbone))):
+            wanted = f"{folder}/{Path(config.backbone).name}-*" if folder else weights
             raise ValueError(
                 f"no ImageNet weights for {config.backbone}: looked for {wanted}; download "
                 "torchvision's or timm's file and pass it or its folder as WEIGHTS"
