@@ -16,6 +16,7 @@ from reid_lib.retrieval.encode import encode_folder, list_images, read_codes_fil
 from reid_lib.retrieval.encoders import Encoder, open_encoder
 from reid_lib.retrieval.export import export_onnx
 from reid_lib.retrieval.rank import rank, write_page
+from reid_lib.study.records import collect_records
 
 ROWS = {  # networks that differ from the plain one, or whose loss learns something too
     "set3": "",
@@ -193,6 +194,8 @@ def test_a_network_of_timm_trains_encodes_and_is_exported(run, folder, tmp_path)
     out, file = tmp_path / "codes.npz", tmp_path / "net.onnx"
     assert main(["encode", str(folder), "--out", str(out), "--weights", str(run)]) == 0
     assert read_codes_file(out)["codes"].shape == (96, 96)  # images, and channels of its last map
+    (record,) = collect_records([run], tmp_path / "records")
+    assert record.name.startswith("timm-test_resnet-random-set3-") and record.is_file()
     pytest.importorskip("onnxruntime")
     assert main(["export", str(run), "--out", str(file)]) == 0
     pixels = torch.randint(256, (3, 3, *open_encoder(run).size), dtype=torch.uint8)
