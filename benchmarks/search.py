@@ -81,7 +81,7 @@ class Peak(threading.Thread):
 def measure(method: str, file: Path) -> None:
     """Search once; print what it took, and leave the rows that were found."""
     codes, query = np.load(file, mmap_mode="r"), np.load(file.with_suffix(".npz"))
-    place, took, index = file.with_suffix(".faiss"), {"built": 0.0}, None
+    place, index = file.with_suffix(".faiss"), None
     peak, start = Peak(), time.perf_counter()
     if method == "build":
         faiss.write_index(build_index(codes), str(place))

@@ -22,10 +22,9 @@ def contrastive_loss(codes: Tensor, labels: Tensor, margin: float = 1.0) -> Tens
 
         L = mean over pairs of 1/2 d^2 (one person), 1/2 max(0, margin - d)^2 (two persons)
 
-    Source: Hadsell et al. 2006, as cited by Varior et al. 2016, the paper's [23], whose full
-    text was not accessible, so its margin is unverified; 1 is the usual value for L2-normalised
-    codes. The class of this name in
-    pytorch-metric-learning does not square.
+    Source: Hadsell et al. 2006, as cited by Varior et al. 2016, the paper's [23], whose full text
+    was not accessible, so its margin is unverified; 1 is the usual value for L2-normalised codes.
+    The class of this name in pytorch-metric-learning does not square.
 
     Args:
         margin: Euclidean distance beyond which two persons are left alone.
@@ -47,8 +46,8 @@ def triplet_all_loss(
         L = mean over (a, p, n) with a positive loss of max(0, d(a, p) - d(a, n) + margin)
 
     Source: Ding et al. 2015, the paper's [6]: squared distances of normalised features, margin 1
-    (their C = -1), after their formula as others quote it. They sample triplets;
-    here all triplets are used.
+    (their C = -1), after their formula as others quote it. They sample triplets; here all triplets
+    are used.
 
     Raises:
         ModuleNotFoundError: pytorch-metric-learning is not installed.
@@ -76,9 +75,8 @@ def improved_triplet_loss(
         L = mean max(0, d(a, p) - d(a, n) + margin) + weight mean max(0, d(a, p) - bound)
 
     Source: Cheng et al. 2016, the paper's [5]: max(d(a, p) - d(a, n), tau1) + beta max(d(a, p),
-    tau2) with tau1 = -1, tau2 = 0.01 and beta = 0.002, quoted from memory since its full
-    text was not accessible. Their maxima differ from ours only by constants: margin is -tau1, bound
-    is tau2.
+    tau2) with tau1 = -1, tau2 = 0.01 and beta = 0.002, quoted from memory since its full text was
+    not accessible. Their maxima differ from ours only by constants: margin is -tau1, bound is tau2.
 
     Args:
         margin, bound, weight: the constants of the formula above, whose means are over all

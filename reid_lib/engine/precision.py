@@ -16,9 +16,9 @@ def resolve_precision(config: RunConfig, size: tuple[int, int]) -> str:
     """Resolve `precision: auto` to bf16 where a short trial is faster and correct, else fp32.
 
     ResNets gain, mobilenet_v2 does not. Some processors' bf16 convolutions are wrong for small
-    images (oneDNN on AMX, 64 x 24 pixels: codes 40 % away). The trial
-    depends on timing and may end differently when repeated. Because the precision affects the last
-    digits of the scores, `prepare.resolve` stores the choice.
+    images (oneDNN on AMX, 64 x 24 pixels: codes 40 % away). The trial depends on timing and may end
+    differently when repeated. Because the precision affects the scores, `prepare.resolve` stores
+    the choice.
 
     Args:
         config: configuration of the run.

@@ -47,11 +47,10 @@ class Protocol:
             t = max(tolerance * d, (tolerance * r)^2), where d is the query's mean squared distance
             to the gallery and r is the root mean square norm of the codes. The second term covers
             codes that are equal up to rounding. Matches whose ranges overlap are tied with each
-            other. In float32 the squared
-            distances err by up to 2.4e-7 of their mean, so two of them by twice that. Rank-k and
-            plain AP are expectations over a random order of tied images, market AP, INP and the
-            rank of the first match those of the worst order, so that a network whose codes are
-            all equal scores as chance.
+            other. In float32 the squared distances err by up to 2.4e-7 of their mean, so two of
+            them by twice that. Rank-k and plain AP are expectations over a random order of tied
+            images, market AP, INP and the rank of the first match those of the worst order, so that
+            a network whose codes are all equal scores as chance.
     Raises:
         ValueError: a field has a value that it does not offer.
     Example:
