@@ -15,7 +15,7 @@ EXTRAS = {  # module -> the optional dependencies of pyproject.toml that it come
     **dict.fromkeys(("papermill", "nbformat", "ipywidgets", "jinja2", "IPython"), "notebooks"),
     **dict.fromkeys(("onnx", "onnxscript", "onnxruntime"), "onnx"),
     "pytorch_metric_learning": "notebooks",
-    "rocrate": "share",
+    **dict.fromkeys(("rocrate", "mlcroissant"), "share"),
     "faiss": "faiss",
     "timm": "timm",
 }
@@ -178,6 +178,12 @@ def _crate(arguments) -> None:
     print(arguments.out)
 
 
+def _croissant(arguments) -> None:
+    from reid_lib.study.croissant import write_croissant
+
+    print(write_croissant(arguments.data))
+
+
 def _expect(arguments) -> None:
     from reid_lib.engine.files import write_json
     from reid_lib.engine.runs import find_runs, read_run
@@ -322,6 +328,10 @@ def _report_commands(command) -> None:
     text = "write the runs of a preset, without weights, as an RO-Crate archive"
     add = command("crate", _crate, text, preset=True)
     add("--out", type=Path, required=True, help="the file to write, such as crate.zip")
+
+    text = "describe drawn images or a table of records in Croissant's JSON-LD, beside them"
+    add = command("croissant", _croissant, text)
+    add("data", type=Path, help="a folder of `reid synth`, or runs.csv of `reid records`")
 
     text = "print the paired difference of two settings, or compare the scores of two RO-Crates"
     add = command("compare", _compare, text)

@@ -14,7 +14,7 @@ from reid_lib.config import RunConfig
 from reid_lib.engine.runs import read_run
 
 COMMANDS = (
-    "check env synth resolve unlock train notebook summary expect records crate compare "
+    "check env synth resolve unlock train notebook summary expect records crate croissant compare "
     "encode rank evaluate export"
 ).split()
 
