@@ -14,6 +14,7 @@ PERSONS ?=
 RETRAIN ?=
 PROFILE ?= profiles/default
 SNAKEMAKE ?=
+FUZZ_MINUTES ?= 60
 # On a cluster: the command that starts the check of the data, such as RESOLVE='srun --gres=gpu:1'
 RESOLVE ?=
 OPTIONS  = $(if $(DATA),--data '$(DATA)') $(if $(WEIGHTS),--weights '$(WEIGHTS)') \
@@ -26,7 +27,7 @@ VENV    := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup reproduce unlock lab site pdf test test-slow test-browser test-gpu lint format readme lock
+.PHONY: help setup reproduce unlock lab site pdf test test-slow test-browser test-gpu fuzz lint format readme lock
 
 ## make help       print this list
 help:
@@ -102,6 +103,10 @@ test-browser: setup
 ## make test-gpu   run the tests that need a graphics card; without one they are skipped
 test-gpu: setup
 	$(VENV)/python -m pytest -rs -m gpu
+
+## make fuzz       test every reader with nearly valid and random input; FUZZ_MINUTES=60
+fuzz: setup
+	$(VENV)/python -W ignore tests/fuzz.py --minutes '$(FUZZ_MINUTES)'
 
 ## make lint       check the style of the code, and that notebooks are stored without outputs
 lint: setup

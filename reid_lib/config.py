@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import reprlib
 from pathlib import Path
 from typing import Literal
 
@@ -209,7 +210,7 @@ class RunConfig(_Frozen):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_setting(cls, values: dict) -> dict:
-        implied = SETTINGS.get(values.get("setting"), SETTINGS["set1"])  # no second complaint
+        implied = SETTINGS.get(str(values.get("setting")), SETTINGS["set1"])  # no second complaint
         sums = {"persons_in_sums": "batch" if values.get("centres") == "batch" else "all"}
         return {**sums, **implied, **values}
 
@@ -353,16 +354,7 @@ def load_preset(
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
         raise ValueError(f"no preset {str(preset)!r}; known: {known}, or the path of a .yaml file")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path.name} is not YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name} holds no mapping; expected title, data, recipe, rows")
-    recipe = content.pop("recipe", None) or {}
-    rows = content.pop("rows", None) or []
-    if not isinstance(recipe, dict) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"{path.name}: recipe must be a mapping and rows a list of mappings")
+    content, recipe, rows = _read(path)
     content = {"name": name or path.stem, **content}
     for key, file in (("data", data), ("weights", weights), ("persons", persons)):
         if file:
@@ -377,13 +369,37 @@ def load_preset(
         study = Preset.model_validate(content)
     except ValidationError as error:
         raise ValueError(_explain(path.name, error)) from None
-    if isinstance(study.data, Path) and gives_split(study.data):
+    try:
+        given = isinstance(study.data, Path) and gives_split(study.data)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path.name}: data: {error}") from None
+    if given:
         if splits not in (None, "") and study.splits != (0,):
             raise ValueError(
                 f"SPLITS is {splits!r}, but {study.data} defines its own split; only split 0 exists"
             )
         study = study.model_copy(update={"splits": (0,)})
     return study
+
+
+def _read(path: Path) -> tuple[dict, dict, list[dict]]:
+    """A preset's file: its values, the recipe of all rows, and the rows."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except Exception as error:  # for some texts PyYAML raises what int() or a recursion does
+        raise ValueError(f"{path.name} is not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} holds no mapping; expected title, data, recipe, rows")
+    recipe = content.pop("recipe", None) or {}
+    rows = content.pop("rows", None) or []
+    lists = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
+    if not isinstance(recipe, dict) or not lists:
+        raise ValueError(f"{path.name}: recipe must be a mapping and rows a list of mappings")
+    return content, recipe, rows
+
+
+_SHORT = reprlib.Repr()  # bounded, however often YAML repeats a part
+_SHORT.maxlevel, _SHORT.maxstring = 2, 200
 
 
 def _explain(file: str, error: ValidationError) -> str:
@@ -394,7 +410,8 @@ def _explain(file: str, error: ValidationError) -> str:
         if fault["type"] == "extra_forbidden":
             lines.append(f"{file}: unknown key {place!r}")
         elif place:
-            lines.append(f"{file}: {place}: {fault['msg']}, found {fault['input']!r}")
+            found = _SHORT.repr(fault["input"])
+            lines.append(f"{file}: {place}: {fault['msg']}, found {found}")
         else:
             lines.append(f"{file}: {fault['msg'].removeprefix('Value error, ')}")
     return "\n".join(lines)

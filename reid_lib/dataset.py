@@ -34,6 +34,7 @@ WHERE = (
     "Unpack it and pass the folder that holds the images, such as PKUv1a_128x48."
 )
 MAX_PIXELS = 50_000_000  # of one image; a person needs far fewer
+FORMATS = "PNG JPEG BMP WEBP GIF TIFF".split()  # for some others Pillow runs programs
 
 
 def read_pku(folder: str | Path) -> pd.DataFrame:
@@ -193,7 +194,7 @@ def load_pixels(
     for row, path in enumerate(index.path):
         try:
             image = decode(Path(path).read_bytes(), size).transpose(2, 0, 1)
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             raise ValueError(f"{path}: {error}; `reid check` lists every fault") from None
         if images is None:
             images = _room((len(index), *image.shape), budget)
@@ -246,7 +247,7 @@ def usual_size(index: pd.DataFrame) -> tuple[int, int]:
     """The commonest (height, width) of an index's images, from their heads alone."""
     counted = Counter()
     for path in index.path:
-        with contextlib.suppress(OSError, SyntaxError), _opened(path) as image:
+        with contextlib.suppress(ValueError), _opened(path) as image:
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) > 4
             counted[image.size if turned else image.size[::-1]] += 1
     if not counted:
@@ -257,10 +258,16 @@ def usual_size(index: pd.DataFrame) -> tuple[int, int]:
 @contextlib.contextmanager
 def _opened(file):
     """An image whose pixels are not decoded yet; how many are too many is `decode`'s to say."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(file) as image:
-            yield image
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(file, formats=FORMATS) as image:
+                yield image
+    except ValueError:
+        raise
+    except Exception as error:  # each format of Pillow raises its own for a damaged file
+        wrong = "not an image" if isinstance(error, UnidentifiedImageError) else error
+        raise ValueError(f"cannot be read ({wrong})") from None
 
 
 def decode(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -272,20 +279,16 @@ def decode(data: bytes, size: tuple[int, int] | None = None) -> np.ndarray:
         ValueError: the file is damaged, has more than `MAX_PIXELS`, or holds numbers of another
             kind, such as floating-point ones.
     """
-    try:
-        with _opened(io.BytesIO(data)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(
-                    f"{image.width} x {image.height} pixels; at most {MAX_PIXELS:,} can be read"
-                )
-            if image.mode.startswith("I;16"):
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            if image.mode in ("I", "F"):
-                raise ValueError(f"mode {image.mode!r}; expected 8 or 16 bits a channel")
-            image = ImageOps.exif_transpose(image).convert("RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = "not an image" if isinstance(error, UnidentifiedImageError) else error
-        raise ValueError(f"cannot be read ({reason})") from None
+    with _opened(io.BytesIO(data)) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(
+                f"{image.width} x {image.height} pixels; at most {MAX_PIXELS:,} can be read"
+            )
+        if image.mode.startswith("I;16"):
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if image.mode in ("I", "F"):
+            raise ValueError(f"mode {image.mode!r}; expected 8 or 16 bits a channel")
+        image = ImageOps.exif_transpose(image).convert("RGB")
     if size:
         image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return np.asarray(image)

@@ -103,12 +103,13 @@ def _open_all(index: pd.DataFrame) -> tuple[list[str], list[tuple[int, int] | No
     """Of each image its SHA-256 and its width and height, None if it cannot be read; and faults."""
     contents, sizes, faults = [], [], []
     for name, path in zip(map(printable, file_names(index)), index.path, strict=True):
-        content = Path(path).read_bytes()
-        contents.append(hashlib.sha256(content).hexdigest())
+        contents.append(path)
+        sizes.append(None)
         try:
-            sizes.append(decode(content).shape[1::-1])
-        except ValueError as error:
-            sizes.append(None)
+            content = Path(path).read_bytes()
+            contents[-1] = hashlib.sha256(content).hexdigest()
+            sizes[-1] = decode(content).shape[1::-1]
+        except (ValueError, OSError) as error:
             faults.append(f"{name}: {error}")
     return contents, sizes, faults
 

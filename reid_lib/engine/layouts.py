@@ -54,5 +54,8 @@ def gives_split(data: str | Path) -> bool:
     data, kind = Path(data), layout(data)
     if kind == "csv" and data.is_file():
         with data.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            return "split" in next(csv.reader(file), [])
+            try:
+                return "split" in next(csv.reader(file), [])
+            except csv.Error as error:
+                raise ValueError(f"{data} is no CSV file: {error}") from None
     return kind == "msmt17" or (kind == "market" and bool(split_folders(data)))

@@ -142,18 +142,32 @@ def _msmt17(folder: Path) -> tuple[list[tuple], list[str]]:
         place = places.get("gallery" if part == "query" else part)
         if part == "query":  # MSMT17 counts the persons to test on from 0 anew
             first = 1 + max((pid for _, pid, *_ in rows), default=-1)
-        for line in [line for file in lists for line in file.read_text("utf-8").splitlines()]:
+        for line in [line for file in lists for line in _lines(file)]:
             name, _, pid = line.rpartition(" ")
             numbers = Path(name).name.split("_")
             path = place / name if place else folder / name
             if not (pid.isdecimal() and len(numbers) > 3 and numbers[2].isdecimal()):
                 faults.append(f"{printable(line)}: the line does not fit {WORDS['msmt17']}")
-            elif not path.is_file():
+            elif not _is_file(path):
                 faults.append(f"{printable(name)}: no such file")
             else:
                 known = path.relative_to(folder).as_posix()
                 rows.append((str(path), first + int(pid), int(numbers[2]), 0, known, part))
     return rows, faults
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        return file.read_text("utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is no list in UTF-8: {error}") from None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # longer than a name can be
+        return False
 
 
 def _csv(file: Path) -> tuple[list[tuple], list[str]]:
@@ -186,7 +200,7 @@ def _csv(file: Path) -> tuple[list[tuple], list[str]]:
             )
         elif "split" in head and split not in PARTS:
             faults.append(f"{here}: split is {split!r}; expected {', '.join(PARTS)}")
-        elif not name or not path.is_file():
+        elif not name or not _is_file(path):
             faults.append(f"{here}: no such file")
         else:
             rows.append((str(path), *ids, name, split))
