@@ -86,9 +86,14 @@ pdf: site
 test: setup lint
 	$(VENV)/python -m pytest -m "not slow and not browser"
 
-## make test-slow  run the slow tests
+## make test-slow  run the slow tests (some need Debian's packages slurm-wlm and munge)
 test-slow: setup
-	$(VENV)/python -m pytest -m slow
+	@if ! PATH="$$PATH:/usr/sbin" command -v slurmctld >/dev/null; then \
+	  root=$$(test "$$(id -u)" = 0 || echo 'sudo -n'); \
+	  $$root apt-get update -qq && $$root apt-get install -qq -y --no-install-recommends slurm-wlm munge \
+	    || echo 'there is no Slurm, and it cannot be installed here: apt-get install slurm-wlm munge'; \
+	fi
+	$(VENV)/python -m pytest -rs -m slow
 
 ## make test-browser  test the website and JupyterLab in headless Chromium (Debian's package chromium)
 test-browser: setup
