@@ -3,17 +3,19 @@ closing report of `make reproduce`."""
 
 import functools
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
-from reid_lib.config import PRESETS, Preset
+from reid_lib.config import PRESETS, Preset, RunConfig
 from reid_lib.engine.files import write_text
 from reid_lib.engine.runs import Run, read_runs, scores_frame
 from reid_lib.study import tables
 from reid_lib.study.claims import claims_text
-from reid_lib.study.records import NOT_LISTED, read_records
+from reid_lib.study.records import COMMITTED, DIRECTION, NOT_LISTED, read_records
 
 TEXTS = {  # a file's name -> its text
     "table": tables.table_text,
@@ -24,6 +26,12 @@ TEXTS = {  # a file's name -> its text
 }
 SEEDS_APART = 3  # a tolerance is this many standard deviations over seeds,
 LEAST_TOLERANCE = 5.0  # but no less than these points: one query of 192 is half a point
+LEAST_RECORDS = 5  # a tolerance from fewer splits would say next to nothing
+NAMES = ["rank-1", "mAP"]
+RECORDED = (
+    "Expected: records in figures/ of the same images, weights and values; ±: a 99 % prediction "
+    "interval\nfor the mean over as many splits, from the spread of the records over theirs."
+)
 
 
 # --- a study --------------------------------------------------------------------------------------
@@ -136,13 +144,50 @@ def expected_scores(runs_by_seed: list[list[Run]]) -> dict:
         row -> score -> [mean, tolerance] in points; the tolerance is three standard deviations over
         the seeds, and no less than five points.
     """
-    frames = [
-        scores_frame(runs).groupby("row", sort=False)[["rank-1", "mAP"]].mean()
-        for runs in runs_by_seed
-    ]
+    frames = [scores_frame(runs).groupby("row", sort=False)[NAMES].mean() for runs in runs_by_seed]
     mean = sum(frames) / len(frames)
     spread = pd.concat(frames).groupby(level=0, sort=False).std().fillna(0)
     tolerance = (SEEDS_APART * spread).clip(lower=LEAST_TOLERANCE).loc[mean.index]
+    return _pairs(mean, tolerance)
+
+
+def recorded_scores(runs: list[Run], folder: Path) -> dict:
+    """The scores to expect of runs, from records of the same images, weights and values.
+
+    Splits and seeds may differ, and the precision, which a machine may choose. The spread over
+    splits holds that of a training, so that runs on the records' own splits stray less.
+
+    Args:
+        runs: of one preset.
+        folder: holds records at any depth.
+    Returns:
+        As `expected_scores`, for rows that five records or more are of. The tolerance is half a
+        99 % prediction interval (Student's t) for the mean over as many splits as the row has here.
+    """
+    splits = Counter(run.config.row for run in runs)
+    rows, found = {_alike(run.config): run.config.row for run in runs}, {}
+    for path in sorted(Path(folder).rglob("runs/*.json")):
+        content = json.loads(path.read_text("utf-8"))
+        row = rows.get(_alike(RunConfig.model_validate(content["config"])))
+        if row:  # one record may lie in several studies
+            found.setdefault(row, {})[path.name] = content["metrics"]["test"][DIRECTION]
+    expected = {}
+    for row, records in found.items():
+        frame = 100 * pd.DataFrame(list(records.values()))[NAMES]
+        if len(frame) >= LEAST_RECORDS:
+            wide = np.sqrt(1 / len(frame) + 1 / splits[row]) * t.ppf(0.995, len(frame) - 1)
+            line = pd.DataFrame([frame.mean(), frame.std() * wide])
+            expected |= _pairs(line[:1].set_axis([row]), line[1:])
+    return expected
+
+
+def _alike(config: RunConfig) -> str:
+    same = {"row": "", "split": 0, "seed": 0, "precision": "auto"}
+    return config.model_copy(update=same).digest()
+
+
+def _pairs(mean: pd.DataFrame, tolerance: pd.DataFrame) -> dict:
+    """Row -> score -> [mean, tolerance]."""
     both = np.stack([mean.round(1), tolerance.round(1)], axis=-1).tolist()
     by_row = [dict(zip(mean, scores, strict=True)) for scores in both]
     return dict(zip(mean.index, by_row, strict=True))
@@ -175,9 +220,10 @@ def summary(preset: Preset, root: str | Path = ".") -> str:
     lines += ["", f"Precision of the training ({words})"]
 
     file = PRESETS / "expected" / f"{preset.name}.json"
-    expected = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    own = file.is_file()
+    expected = json.loads(file.read_text("utf-8")) if own else recorded_scores(runs, COMMITTED)
     measured = tables.table1(runs)["measured"]
-    scores = {(row, s): measured[s][row] for row in measured.index for s in ("rank-1", "mAP")}
+    scores = {(row, s): measured[s][row] for row in measured.index for s in NAMES}
     wide = max(16, *(len(row) + 1 for row in measured.index))
     lines += ["", f"{'Score':<{wide + 10}}measured   expected"]
     outside = 0
@@ -191,4 +237,5 @@ def summary(preset: Preset, root: str | Path = ".") -> str:
         lines.append(line)
     if expected:
         lines.append(f"{outside} of {len(scores)} scores lie outside their tolerance.")
+        lines += [] if own else [RECORDED]
     return "\n".join(lines)
