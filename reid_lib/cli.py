@@ -329,7 +329,7 @@ def _report_commands(command) -> None:
     add = command("crate", _crate, text, preset=True)
     add("--out", type=Path, required=True, help="the file to write, such as crate.zip")
 
-    text = "describe drawn images or a table of records in Croissant's JSON-LD, beside them"
+    text = "write metadata in the Croissant format for synthetic images or a table of records"
     add = command("croissant", _croissant, text)
     add("data", type=Path, help="a folder of `reid synth`, or runs.csv of `reid records`")
 

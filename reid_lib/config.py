@@ -2,14 +2,13 @@
 
 import hashlib
 import json
-import reprlib
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from reid_lib.engine.layouts import gives_split
+from reid_lib.engine.preset_files import explain, read_preset
 
 _PACKAGE = Path(__file__).resolve().parent
 # In a wheel the presets lie inside the package, in a checkout beside it.
@@ -354,7 +353,7 @@ def load_preset(
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
         raise ValueError(f"no preset {str(preset)!r}; known: {known}, or the path of a .yaml file")
-    content, recipe, rows = _read(path)
+    content, recipe, rows = read_preset(path)
     content = {"name": name or path.stem, **content}
     for key, file in (("data", data), ("weights", weights), ("persons", persons)):
         if file:
@@ -368,7 +367,7 @@ def load_preset(
         content["rows"] = tuple(RunConfig.model_validate({**recipe, **row}) for row in rows)
         study = Preset.model_validate(content)
     except ValidationError as error:
-        raise ValueError(_explain(path.name, error)) from None
+        raise ValueError(explain(path.name, error)) from None
     try:
         given = isinstance(study.data, Path) and gives_split(study.data)
     except (OSError, ValueError) as error:
@@ -380,38 +379,3 @@ def load_preset(
             )
         study = study.model_copy(update={"splits": (0,)})
     return study
-
-
-def _read(path: Path) -> tuple[dict, dict, list[dict]]:
-    """A preset's file: its values, the recipe of all rows, and the rows."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except Exception as error:  # for some texts PyYAML raises what int() or a recursion does
-        raise ValueError(f"{path.name} is not YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name} holds no mapping; expected title, data, recipe, rows")
-    recipe = content.pop("recipe", None) or {}
-    rows = content.pop("rows", None) or []
-    lists = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
-    if not isinstance(recipe, dict) or not lists:
-        raise ValueError(f"{path.name}: recipe must be a mapping and rows a list of mappings")
-    return content, recipe, rows
-
-
-_SHORT = reprlib.Repr()  # bounded, however often YAML repeats a part
-_SHORT.maxlevel, _SHORT.maxstring = 2, 200
-
-
-def _explain(file: str, error: ValidationError) -> str:
-    """One line per error: its place in the file, what is wrong, and the value found."""
-    lines = []
-    for fault in error.errors():
-        place = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "extra_forbidden":
-            lines.append(f"{file}: unknown key {place!r}")
-        elif place:
-            found = _SHORT.repr(fault["input"])
-            lines.append(f"{file}: {place}: {fault['msg']}, found {found}")
-        else:
-            lines.append(f"{file}: {fault['msg'].removeprefix('Value error, ')}")
-    return "\n".join(lines)

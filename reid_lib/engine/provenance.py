@@ -32,7 +32,7 @@ def module_files(*modules: str) -> list[Path]:
         Sorted paths.
     Example:
         >>> [path.name for path in module_files("reid_lib.losses")]
-        ['__init__.py', 'centres.py', 'config.py', 'layouts.py', 'losses.py']
+        ['__init__.py', 'centres.py', 'config.py', 'layouts.py', 'preset_files.py', 'losses.py']
     """
     found, waiting = set(), ["reid_lib", *modules]
     while waiting:

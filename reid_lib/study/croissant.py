@@ -1,6 +1,7 @@
-"""Croissant metadata, which catalogues of data sets read: of drawn images, and of records.
+"""Metadata in the Croissant format, for synthetic images and for tables of records.
 
-Format: Croissant 1.0 (http://mlcommons.org/croissant/1.0), written and checked by `mlcroissant`.
+Catalogues of data sets read it. Version 1.0 (http://mlcommons.org/croissant/1.0), written and
+validated by `mlcroissant`.
 """
 
 import glob
@@ -27,11 +28,11 @@ COLUMNS = {name: field.description for name, field in RunConfig.model_fields.ite
 
 
 def write_croissant(data: str | Path) -> Path:
-    """Describe a data set in Croissant's JSON-LD, beside it: `<data>.croissant.json`.
+    """Write `<data>.croissant.json`, the metadata of a data set, beside the data set.
 
     Args:
-        data: a folder that `reid synth` drew, with its `<data>.persons.csv` beside it; or a CSV
-            file of records, such as figures/pku74/runs.csv.
+        data: a folder written by `reid synth`, with its `<data>.persons.csv` beside it; or a
+            table of records, such as figures/pku74/runs.csv.
     Returns:
         The file that was written. It names its files relative to itself; keep them together.
     Raises:
@@ -45,7 +46,7 @@ def write_croissant(data: str | Path) -> Path:
     elif data.suffix == ".csv" and data.is_file():
         metadata = _records(mlcroissant, data)
     else:
-        raise ValueError(f"{data} is neither a folder that `reid synth` drew nor a CSV file")
+        raise ValueError(f"{data} is neither a folder of `reid synth` nor a CSV file")
     out = data.with_name(f"{data.name.removesuffix('.csv')}.croissant.json")
     write_json(out, metadata.to_json())
     return out
@@ -64,7 +65,7 @@ def _images(mlc, folder: Path):
     """The images, with what their names say, and the persons that they show."""
     persons = folder.with_name(f"{folder.name}.persons.csv")
     if not persons.is_file():
-        raise ValueError(f"{persons} is missing: expected a folder that `reid synth` drew")
+        raise ValueError(f"{persons} is missing: expected a folder of `reid synth`")
     about = "What each person looks like and wears."
     file, table = _table(mlc, persons, "persons", about)
     here = {"id": "files", "name": "files", "encoding_formats": ["image/png"]}
@@ -79,7 +80,7 @@ def _images(mlc, folder: Path):
         )
         fields.append(_field(mlc, "images", name, "INTEGER", source))
     digest = fingerprint(read_images(folder))
-    about = f"Drawn pedestrians; nobody is real. data_sha256 of runs on them: {digest}"
+    about = f"Synthetic persons; no photograph. data_sha256 of runs on these images: {digest}"
     records = [mlc.RecordSet(id="images", name="images", fields=fields), table]
     return _metadata(mlc, folder, about, [images, file], records)
 
