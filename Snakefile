@@ -58,11 +58,14 @@ def code(name):
 
 
 def outputs(name):
+    """A stamp, and those of a notebook's files that do not exist: a file that does is not declared,
+    since Snakemake would delete it first; so it stays until the notebook replaces it."""
     plain, pixels = DRAWING[name]
     kinds = ("pdf", "png", "alt.txt")
     files = [f"{FIGURES}/{figure}.{kind}" for figure in plain for kind in kinds]
     files += [f"{PIXELS}/{figure}.{kind}" for figure in pixels for kind in kinds]
-    return files + [f"{FIGURES}/{table}" for table in TABLES.get(name, [])]
+    files += [f"{FIGURES}/{table}" for table in TABLES.get(name, [])]
+    return [f"{RESULTS}/drawn/{name}", *(file for file in files if not Path(file).is_file())]
 
 
 def execute(notebook="{input.notebook:q}", **more):
@@ -134,7 +137,7 @@ for name in DRAWING:
         benchmark:
             f"{RESULTS}/seconds/{name}.tsv"
         shell:
-            execute()
+            execute() + " && touch {output[0]:q}"
 
 
 # Draws what earlier runs on real people left; this preset's own runs play no part in it.

@@ -92,14 +92,14 @@ def made(folder, *words):
     return said
 
 
-def snakemake(folder, *arguments, preset="smoke", **more):
+def snakemake(folder, *arguments, preset="smoke", first=BIN, **more):
     command = [BIN / "snakemake", "--profile", folder / "profiles/default", *arguments]
     given = {"preset": preset, **more}
     command += ["--config", *(f"{key}={value}" for key, value in given.items())]
     return subprocess.run(
         list(map(str, command)),
         cwd=folder,
-        env=environment(folder),
+        env={**environment(folder), "PATH": f"{first}:{environment(folder)['PATH']}"},
         capture_output=True,
         text=True,
         check=False,
@@ -136,6 +136,7 @@ def written(folder, split=0):
         [results / "stamps" / run for run in runs],
         [figures / f"{name}.{kind}" for name in FIGURES for kind in KINDS]
         + [figures / name for name in TABLES]
+        + [results / "drawn" / name for name in FIGURE_RULES]
         + [results / "notebooks" / f"{RECORDS_RULE}.ipynb"],
     ]
     for stage, files in enumerate(stages):
@@ -158,6 +159,24 @@ def test_each_run_is_one_job_and_what_is_done_is_not_done_again(clone):
         stamp.unlink()
     once = dict.fromkeys(FIGURE_RULES - {"01_data", "02_method"}, 1)
     assert planned(clone) == {"train": 5, **once}
+
+
+def test_a_figure_stays_until_a_new_one_replaces_it_and_a_missing_one_is_drawn(clone):
+    """A stand-in for `reid notebook` fails, then draws what is missing."""
+    written(clone)
+    figures = clone / "figures/smoke"
+    before = {path.name: path.write_text("old") for path in figures.iterdir()}
+    (figures / "tsne.csv").unlink()
+    (clone / "results/smoke/drawn/07_viewpoint").unlink()
+    stand_in = clone / "first" / "reid"
+    stand_in.parent.mkdir()
+    for end, names in (("exit 1", before.keys() - {"tsne.csv"}), ("true", before)):
+        stand_in.write_text(f"#!/bin/sh\n{end} && echo new > figures/smoke/tsne.csv\n")
+        stand_in.chmod(0o755)
+        assert snakemake(clone, first=stand_in.parent).returncode == (end == "exit 1")
+        found = {path.name: path.read_text() for path in figures.iterdir()}
+        assert found == dict.fromkeys(names, "old") | {k: "new\n" for k in found if k == "tsne.csv"}
+    assert planned(clone) == {}
 
 
 def test_another_split_trains_that_split_alone(clone):
@@ -483,11 +502,11 @@ def test_the_summary_says_where_to_look_and_how_long_each_stage_took(smoke):
 
 
 @pytest.mark.slow
-def test_a_failed_notebook_leaves_its_traceback_and_no_result(smoke):
+def test_a_failed_notebook_leaves_its_traceback_and_the_figures_of_before(smoke):
     run = smoke / "results/smoke/set3/split-0/codes.npz"
     whole = run.read_bytes()
     before = run.stat()
-    figure = smoke / "figures/smoke/tsne.png"
+    figures = {path: path.read_bytes() for path in (smoke / "figures/smoke").iterdir()}
     try:
         run.write_bytes(b"broken")
         done = snakemake(smoke, "--forcerun", "05_tsne", "--until", "05_tsne")
@@ -498,7 +517,8 @@ def test_a_failed_notebook_leaves_its_traceback_and_no_result(smoke):
     executed = nbformat.read(smoke / "results/smoke/notebooks/05_tsne.ipynb", 4)
     outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
     assert any(output.output_type == "error" for output in outputs)
-    assert not figure.exists()
+    assert {path: path.read_bytes() for path in (smoke / "figures/smoke").iterdir()} == figures
+    assert not (smoke / "results/smoke/drawn/05_tsne").exists()
 
 
 @pytest.mark.slow
