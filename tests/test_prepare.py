@@ -1,5 +1,9 @@
 """From a preset to complete configurations: what is kept, what is compared, what is moved aside."""
 
+import itertools
+import platform
+import time
+
 import pytest
 import torch
 
@@ -12,29 +16,23 @@ from reid_lib.engine.runs import config_file, find_runs, run_folder, stamp_file
 
 @pytest.fixture
 def auto(preset_file, monkeypatch):
-    """A preset whose precision is tried, its index, and the precision that a trial finds."""
+    """A preset whose precision is auto, its index, and whether bf16 suits its networks."""
     preset_file.write_text(preset_file.read_text().replace("fp32", "auto"))
     preset = load_preset(str(preset_file))
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
-    fastest = ["bf16"]
-    monkeypatch.setattr(
-        precision,
-        "_trial_step",
-        lambda backbone, shape, kind: (float(kind != fastest[0]), torch.ones(1)),
-    )
-    return preset, read_pku(preset.data), fastest
+    suits = [True]
+    monkeypatch.setattr(precision, "_has_bf16", lambda: True)
+    monkeypatch.setattr(precision, "_suits_bf16", lambda backbone, shape: suits[0])
+    return preset, read_pku(preset.data), suits
 
 
-def test_precision_auto_is_tried_once_and_kept_in_the_configs(auto, tmp_path):
-    preset, index, fastest = auto
+def test_what_precision_auto_stands_for_is_kept_in_the_configs(auto, tmp_path):
+    preset, index, suits = auto
     results = tmp_path / "results"
     config, _ = prepare.resolve(preset, "set3", 0, index, results)
     assert config.precision == "bf16"
     file = config_file(results, preset, "set3", 0)
     assert RunConfig.model_validate_json(file.read_text()) == config
-    fastest[:] = ["fp32"]
+    suits[:] = [False]
     assert prepare.resolve(preset, "set3", 0, index, results)[0] == config
     assert prepare.resolve(preset, "htri", 0, index, results)[0].precision == "bf16"
     assert prepare.resolve(preset, "htri", 0, index)[0].precision == "fp32"  # nothing was kept
@@ -64,15 +62,40 @@ def test_a_precision_that_a_row_states_answers_for_no_other_row(auto, tmp_path):
     assert prepare.resolve(preset, "set3", 0, index, results)[0].precision == "bf16"
 
 
-def test_a_bf16_trial_with_a_large_error_or_without_hardware_gives_fp32(auto, monkeypatch):
-    preset, index, _ = auto
-    wrong = {"bf16": torch.full((1,), 1.5), "fp32": torch.ones(1)}
-    monkeypatch.setattr(
-        precision, "_trial_step", lambda backbone, shape, kind: (float(kind == "fp32"), wrong[kind])
-    )
-    assert prepare.resolve(preset, "set3", 0, index)[0].precision == "fp32"
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
-    assert prepare.resolve(preset, "set3", 0, index)[0].precision == "fp32"
+def auto_of(backbone, size=(128, 48)):
+    config = RunConfig(row="a", setting="set1", backbone=backbone, batch_size=4)
+    precision._suits_bf16.cache_clear()
+    return precision.resolve_precision(config, size)
+
+
+def test_precision_auto_is_told_by_the_hardware_and_the_network_not_by_the_time(monkeypatch):
+    """Ever slower clocks, as on a busy machine, change nothing."""
+    squares = (float(n) ** 2 for n in itertools.count())
+    monkeypatch.setattr(time, "perf_counter", lambda: next(squares))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    for native, found in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native)
+        assert auto_of("resnet18") == found
+        assert auto_of("mobilenet_v2") == "fp32"
+
+
+def test_bf16_whose_codes_are_far_away_gives_fp32(monkeypatch):
+    monkeypatch.setattr(precision, "_has_bf16", lambda: True)
+
+    class Net(torch.nn.Module):
+        def __init__(self, backbone, persons, precision):
+            super().__init__()
+            self.code = 1.0 + float(backbone) * (precision == "bf16")
+
+        def forward(self, images):
+            return torch.full((4, 1), self.code), None
+
+    monkeypatch.setattr(precision, "ReIDNet", Net)
+    assert [auto_of(error) for error in ("0.25", "0.35", "nan")] == ["bf16", "fp32", "fp32"]
+    precision._suits_bf16.cache_clear()
 
 
 def test_a_stamp_stays_only_as_a_copy_of_its_runs_manifest(preset_file, tmp_path):

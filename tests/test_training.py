@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from reid_lib import augment, losses, training
 from reid_lib.config import RunConfig, load_preset
 from reid_lib.dataset import load_pixels, read_pku, split_persons
-from reid_lib.engine import precision
 from reid_lib.engine.prepare import data_folder, resolve, train_missing
 from reid_lib.engine.runs import FILES, read_run
 from reid_lib.engine.scores import score
@@ -222,29 +221,6 @@ def test_a_reranked_column_exists_only_with_the_option(tiny, tmp_path):
     assert table1([run])["re-ranked"].columns.tolist() == ["rank-1", "mAP"]
     assert "paper" not in table1([run])["re-ranked"]
     assert "re-ranked mAP" in table_texts(table1([run]), "note")["md"]
-
-
-def test_precision_auto_is_tried_once_and_its_answer_kept(tiny, tmp_path, monkeypatch):
-    preset, index, _ = tiny
-    rows = tuple(row.model_copy(update={"precision": "auto"}) for row in preset.rows)
-    preset = preset.model_copy(update={"rows": rows})
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
-    for fast, other in (("bf16", "fp32"), ("fp32", "bf16")):
-        results = tmp_path / fast
-        seconds, codes = {fast: 1.0, other: 2.0}, {kind: torch.ones(1) for kind in (fast, other)}
-        monkeypatch.setattr(
-            precision, "_trial_step", lambda *given, s=seconds, c=codes: (s[given[2]], c[given[2]])
-        )
-        assert resolve(preset, "set3", 0, index, results)[0].precision == fast
-        seconds[fast] = 3.0
-        assert resolve(preset, "htri", 0, index, results)[0].precision == fast
-        kept = json.loads((results / "tiny" / "configs" / "htri-split-0.json").read_text())
-        assert kept["precision"] == fast
-    codes |= {"bf16": torch.full((1,), 1.5)}  # more than rounding
-    seconds |= {"bf16": 1.0, "fp32": 2.0}
-    assert resolve(preset, "set3", 0, index)[0].precision == "fp32"
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
-    assert resolve(preset, "set3", 0, index)[0].precision == "fp32"
 
 
 def test_pixels_above_the_budget_are_trained_on_from_the_disk(tiny, tmp_path, monkeypatch):

@@ -1,24 +1,21 @@
 """What `precision: auto` stands for on this machine."""
 
 import functools
-import time
+import platform
 
 import torch
-from torch import Tensor
 
 from reid_lib.config import RunConfig
 from reid_lib.model import ReIDNet
 
-BF16_ERROR = 0.3  # of codes, relative; rounding alone leaves up to 0.23 (ResNet-50)
+BF16_ERROR = 0.3  # of codes, relative; rounding alone leaves up to 0.24 (ResNet-50)
 
 
 def resolve_precision(config: RunConfig, size: tuple[int, int]) -> str:
-    """Resolve `precision: auto` to bf16 where a short trial is faster and correct, else fp32.
+    """Resolve `precision: auto` to bf16 where the hardware multiplies it and it suits, else fp32.
 
-    ResNets gain, mobilenet_v2 does not. Some processors' bf16 convolutions are wrong for small
-    images (oneDNN on AMX, 64 x 24 pixels: codes 40 % away). The trial depends on timing and may end
-    differently when repeated. Because the precision affects the scores, `prepare.resolve` stores
-    the choice.
+    Nothing is timed, so that the answer, which affects the scores, is the same whatever else a
+    machine does. `prepare.resolve` stores it, because another machine may answer differently.
 
     Args:
         config: configuration of the run.
@@ -26,33 +23,36 @@ def resolve_precision(config: RunConfig, size: tuple[int, int]) -> str:
     """
     if config.precision != "auto":
         return config.precision
-    if torch.cuda.is_available():
-        able = torch.cuda.is_bf16_supported()
-    else:
-        able = torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    if not able:
-        return "fp32"
     shape = config.batch_size, 3, *size
-    slow, exact = _trial_step(config.backbone, shape, "fp32")
-    fast, rounded = _trial_step(config.backbone, shape, "bf16")
-    error = (rounded - exact).norm() / exact.norm()
-    return "bf16" if fast < slow and error < BF16_ERROR else "fp32"
+    return "bf16" if _has_bf16() and _suits_bf16(config.backbone, shape) else "fp32"
+
+
+def _has_bf16() -> bool:
+    """Whether this hardware has instructions for bf16; emulated, it would be slower than fp32."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    # On x86 oneDNN also says yes where it emulates bf16 by AVX-512.
+    return platform.machine() in ("aarch64", "arm64") or torch.cpu._is_avx512_bf16_supported()
 
 
 @functools.cache
-def _trial_step(backbone: str, shape: tuple[int, ...], precision: str) -> tuple[float, Tensor]:
-    """Seconds of one training step, the least of three after an uncounted one; its codes."""
+def _suits_bf16(backbone: str, shape: tuple[int, ...]) -> bool:
+    """Whether bf16 makes a network faster, and its codes of random images are correct.
+
+    Networks with grouped convolutions, as mobilenet_v2, do not gain. Some processors' bf16
+    convolutions are wrong for small images (oneDNN on AMX, 64 x 24 pixels: codes 40 % away).
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    net = ReIDNet(backbone, persons=2, precision=precision)
-    net = net.to(device, memory_format=torch.channels_last)
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
     images = images.contiguous(memory_format=torch.channels_last)
-    seconds = []
-    for _ in range(4):
-        begin = time.perf_counter()
-        codes, _ = net(images)
-        codes.sum().backward()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        seconds.append(time.perf_counter() - begin)
-    return min(seconds[1:]), codes.detach()
+    codes = []
+    for precision in ("fp32", "bf16"):
+        net = ReIDNet(backbone, persons=2, precision=precision)
+        if any(getattr(module, "groups", 1) > 1 for module in net.modules()):
+            return False
+        with torch.no_grad():
+            codes.append(net.to(device, memory_format=torch.channels_last)(images)[0])
+    exact, rounded = codes
+    return bool((rounded - exact).norm() < BF16_ERROR * exact.norm())
