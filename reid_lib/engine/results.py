@@ -212,7 +212,8 @@ def log_epoch(progress: str, config: RunConfig, line: dict, runs: int) -> None:
         log(progress, f"{config.row} split {config.split} {epoch} {terms} {line['seconds']:.1f} s")
     if line["epoch"] == 1 and config.epochs > 1:
         one = line["seconds"] * config.epochs
-        several = f"; {runs} such runs {_duration(one * runs)}" if runs > 1 else ""
+        every = f"; the preset's {runs} runs, if each took as long, {_duration(one * runs)}"
+        several = every if runs > 1 else ""
         log(progress, f"{config.row}: this run takes about {_duration(one)}{several}")
 
 
