@@ -21,7 +21,7 @@ import pandas as pd
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from reid_lib.config import RunConfig
-from reid_lib.engine.layouts import PKU_NAME, SUFFIXES
+from reid_lib.engine.layouts import PKU_NAME, SUFFIXES, WORDS
 
 if TYPE_CHECKING:  # `reid check` answers without waiting for torch
     import torch
@@ -33,6 +33,7 @@ WHERE = (
     "https://github.com/charliememory/PKU-Reid-Dataset. "
     "Unpack it and pass the folder that holds the images, such as PKUv1a_128x48."
 )
+ADVICE = f"Expected {'; or '.join(WORDS.values())}. {WHERE}"
 MAX_PIXELS = 50_000_000  # of one image; a person needs far fewer
 FORMATS = "PNG JPEG BMP WEBP GIF TIFF".split()  # for some others Pillow runs programs
 
@@ -222,7 +223,7 @@ def scan(folder: str | Path) -> tuple[pd.DataFrame, list[str]]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder. {WHERE}")
+        raise ValueError(f"{folder} is not a folder. {ADVICE}")
     rows, unrecognised = [], []
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES:
@@ -235,7 +236,7 @@ def scan(folder: str | Path) -> tuple[pd.DataFrame, list[str]]:
         there = f"; it holds {shorten(unrecognised)}" if unrecognised else ""
         raise ValueError(
             "no image named personId_cameraId_orientationId.png (three numbers) in "
-            f"{folder}{there}. {WHERE}"
+            f"{folder}{there}. {ADVICE}"
         )
     index = pd.DataFrame(rows, columns=["path", "pid", "camid", "orientation"])
     return index.sort_values(

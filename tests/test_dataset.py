@@ -156,10 +156,11 @@ def test_one_image_under_two_orientations_is_only_a_notice(folder, capsys):
     assert main(["check", str(folder)]) == 0
 
 
-def test_a_missing_or_empty_folder_says_where_to_get_the_data(tmp_path, capsys):
-    with pytest.raises(ValueError, match=r"none is not a folder.*PKU-Reid-Dataset"):
+def test_a_missing_or_empty_folder_names_every_layout_and_where_to_get_pku(tmp_path, capsys):
+    other_layouts = "Expected .*Market-1501.*MSMT17.*CSV file.*PKU-Reid-Dataset"
+    with pytest.raises(ValueError, match=rf"none is not a folder\. {other_layouts}"):
         read_pku(tmp_path / "none")
-    with pytest.raises(ValueError, match=r"no image named personId_.*PKU-Reid-Dataset"):
+    with pytest.raises(ValueError, match=rf"no image named personId_.*{other_layouts}"):
         read_pku(tmp_path)
     assert main(["check", str(tmp_path / "none")]) == 2
     assert "PKU-Reid-Dataset" in capsys.readouterr().err
