@@ -45,6 +45,8 @@ class CentreMemory:
     Args:
         labels: (N,) int, the person of each training image.
         width: D, the length of a code.
+    Raises:
+        ValueError: labels that are no (N,) int tensor of 0 and more, or a width below 1.
     Example:
         >>> memory = CentreMemory(torch.tensor([0, 0, 1]), width=1)
         >>> memory.update(torch.tensor([0, 2]), torch.tensor([[4.0], [6.0]]))
@@ -54,22 +56,31 @@ class CentreMemory:
     """
 
     def __init__(self, labels: Tensor, width: int):
-        self.labels = labels
-        self.persons = int(labels.max()) + 1
-        self.codes = torch.full((len(labels), width), torch.nan, device=labels.device)
+        check_tensor(labels, "labels")
+        if not isinstance(width, int) or width < 1:
+            raise ValueError(f"width is {width!r}; expected a whole number of 1 or more")
+        self.codes = torch.full((*labels.shape[:1], width), torch.nan, device=labels.device)
+        check_labels(self.codes, labels, "codes")
+        self.labels, self.persons = labels, int(labels.max()) + 1
+        check_range(labels, self.persons, "persons")
 
     def update(self, images: Tensor, codes: Tensor) -> None:
         """Replace the codes of `images` (B,) by `codes` (B, D), without their gradient.
 
         Raises:
-            ValueError: shapes disagree.
+            ValueError: shapes disagree, or an image outside [0, N).
         """
+        check_tensor(images, "images")
+        check_tensor(codes, "codes")
         expected = (*images.shape, self.codes.shape[1])
         if images.ndim != 1 or codes.shape != expected:
             raise ValueError(
                 f"codes have shape {tuple(codes.shape)} and images {tuple(images.shape)}; "
                 f"expected (B, {self.codes.shape[1]}) and (B,)"
             )
+        if images.dtype != torch.int64:
+            raise ValueError(f"images are {images.dtype}; expected torch.int64: images.long()")
+        check_range(images, len(self.codes), "training images", "images")
         self.codes[images] = codes.detach().to(self.codes.dtype)
 
     def centres(self) -> Tensor:
@@ -175,11 +186,16 @@ def known_rows(codes: Tensor) -> tuple[Tensor, Tensor]:
     return codes.where(known[:, None], 0), known
 
 
+def check_tensor(values: Tensor, name: str) -> None:
+    """Refuse what is no tensor; ValueError names its type."""
+    if not isinstance(values, Tensor):
+        raise ValueError(f"{name} are {type(values).__name__}; expected a torch tensor")
+
+
 def check_labels(values: Tensor, labels: Tensor, name: str) -> None:
     """Refuse values (B, D) and labels (B,) that do not fit together; ValueError names them."""
-    for what, given in ((name, values), ("labels", labels)):
-        if not isinstance(given, Tensor):
-            raise ValueError(f"{what} are {type(given).__name__}; expected a torch tensor")
+    check_tensor(values, name)
+    check_tensor(labels, "labels")
     if values.ndim != 2 or labels.shape != values.shape[:1]:
         width = "P" if name == "logits" else "D"
         raise ValueError(
@@ -194,13 +210,13 @@ def check_labels(values: Tensor, labels: Tensor, name: str) -> None:
         raise ValueError(f"{name} are empty; expected at least one row")
 
 
-def check_range(labels: Tensor, rows: int, name: str) -> None:
-    """Refuse labels outside [0, rows); on a GPU the check would make every step wait for it."""
-    if labels.device.type != "cpu":
+def check_range(numbers: Tensor, rows: int, name: str, of: str = "labels") -> None:
+    """Refuse numbers outside [0, rows); on a GPU the check would make every step wait for it."""
+    if numbers.device.type != "cpu" or not len(numbers):
         return
-    low, high = labels.aminmax()
+    low, high = numbers.aminmax()
     if low < 0 or high >= rows:
         raise ValueError(
-            f"labels run from {int(low)} to {int(high)}, but there are {rows} {name}; expected 0 "
-            f"to {rows - 1}: number the persons from 0"
+            f"{of} run from {int(low)} to {int(high)}, but there are {rows} {name}; expected 0 "
+            f"to {rows - 1}{': number the persons from 0' if of == 'labels' else ''}"
         )

@@ -153,13 +153,17 @@ def total_loss(
     Returns:
         A scalar. For gamma > 0 it has no lower bound, since ever larger codes reduce it.
     Raises:
-        ValueError: beta or gamma is negative.
+        ValueError: beta or gamma is negative, or a loss is no scalar.
     Example:
         >>> total_loss(torch.tensor(1.0), torch.tensor(4.0), torch.tensor(10.0), 0.5, 0.1)
         tensor(2.)
     """
     if beta < 0 or gamma < 0:
         raise ValueError(f"beta is {beta} and gamma is {gamma}; neither may be negative")
+    for name, term in {"l_sr": l_sr, "l_cl": l_cl, "l_sl": l_sl}.items():
+        shape = getattr(term, "shape", ())
+        if len(shape):
+            raise ValueError(f"{name} has shape {tuple(shape)}; expected a scalar, such as its sum")
     loss = l_sr
     if l_cl is not None:
         loss = loss + beta * l_cl

@@ -100,9 +100,9 @@ def evaluate_distances(
     """Score the rankings by precomputed distances of any kind, such as re-ranked ones.
 
     Args:
-        distances: (Q, G) float, least for the nearest image (negate similarities). Only their
-            order counts, except for ties: the protocol's tolerance is relative to the mean of a
-            query's distances.
+        distances: (Q, G) float, least for the nearest image; negate similarities, so that values
+            below zero are distances too. Only their order counts, except for ties: the protocol's
+            tolerance is relative to the mean size of a query's distances.
         q_pids, ..., protocol: as `evaluate`.
     Returns:
         A `Result`, by the same rules as `evaluate`'s.

@@ -49,3 +49,37 @@ def test_the_memory_takes_codes_of_another_type_but_only_one_per_image():
     assert memory.codes[:2].eq(1).all() and memory.codes[2:].isnan().all()
     with pytest.raises(ValueError, match=r"images \(2, 1\); expected \(B, 5\) and \(B,\)"):
         memory.update(torch.arange(2)[:, None], torch.ones(2, 1, 5))
+
+
+@pytest.mark.parametrize(
+    "labels, width, message",
+    [
+        ([0, 1], 5, "labels are list; expected a torch tensor"),
+        (torch.zeros(2), 5, r"labels are torch.float32; expected torch.int64: labels.long\(\)"),
+        (torch.zeros(2, 2, dtype=int), 5, r"labels \(2, 2\); expected \(B, D\) and \(B,\)"),
+        (torch.zeros(0, dtype=int), 5, "expected at least one row"),
+        (torch.tensor([-1, 0]), 5, "labels run from -1 to 0, but there are 1 persons"),
+        (torch.arange(2), 0, "width is 0; expected a whole number of 1 or more"),
+    ],
+)
+def test_a_memory_of_wrong_labels_or_width_is_refused_by_name(labels, width, message):
+    with pytest.raises(ValueError, match=message):
+        CentreMemory(labels, width)
+
+
+@pytest.mark.parametrize(
+    "images, message",
+    [
+        ([0, 1], "images are list; expected a torch tensor"),
+        (torch.tensor([0.0, 1.0]), r"images are torch.float32; expected torch.int64"),
+        (torch.tensor([0, 4]), "images run from 0 to 4, but there are 4 training images; .* 3$"),
+        (torch.tensor([-1, 0]), "images run from -1 to 0"),
+    ],
+)
+def test_the_memory_refuses_images_that_it_does_not_have(images, message):
+    memory = CentreMemory(torch.arange(4), 5)
+    with pytest.raises(ValueError, match=message):
+        memory.update(images, torch.zeros(2, 5))
+    with pytest.raises(ValueError, match="codes are list; expected a torch tensor"):
+        memory.update(torch.arange(2), [[0.0] * 5] * 2)
+    assert memory.codes.isnan().all()

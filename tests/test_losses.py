@@ -117,6 +117,16 @@ def test_the_forms_of_the_scatter_loss_without_a_scale(case):
     assert pull(7, "log") == pytest.approx(pull(1, "log") / 7)
 
 
+@pytest.mark.parametrize("at", range(3))
+@pytest.mark.parametrize("shape", [(4,), (1,), (2, 1)])
+def test_total_loss_combines_scalars_alone(at, shape):
+    terms = [torch.tensor(1.0)] * 3
+    terms[at] = torch.ones(shape)
+    with pytest.raises(ValueError) as error:
+        total_loss(*terms)
+    assert f"{('l_sr', 'l_cl', 'l_sl')[at]} has shape {shape}; expected a scalar" in str(error)
+
+
 def test_total_loss_subtracts_the_scatter_loss():
     one, two, three = torch.tensor(1.0), torch.tensor(2.0), torch.tensor(3.0)
     assert total_loss(one, two, three, beta=0.5, gamma=0.1).item() == pytest.approx(1.7)

@@ -211,6 +211,26 @@ def test_distances_that_cannot_be_ranked_are_refused(distances, message):
         evaluate_distances(distances, [0, 1], [0, 1], [0, 0], [1, 1])
 
 
+def test_negated_similarities_are_distances_below_zero():
+    rng = np.random.default_rng(0)
+    q, g = (rng.normal(size=(n, 5)) for n in (30, 90))
+    ids = [rng.integers(0, high, n) for high, n in ((9, 30), (9, 90), (2, 30), (2, 90))]
+    protocol = Protocol(unmatched="drop", codes="unit")
+    unit = [codes / np.linalg.norm(codes, axis=1, keepdims=True) for codes in (q, g)]
+    wanted = evaluate(q, g, *ids, protocol).scores()
+    assert evaluate_distances(-unit[0] @ unit[1].T, *ids, protocol).scores() == pytest.approx(
+        wanted
+    )
+
+
+def test_a_rank_that_was_not_computed_is_named_with_those_that_were():
+    result = evaluate(*(np.eye(4) for _ in range(2)), *[np.arange(4)] * 2, [0] * 4, [1] * 4)
+    assert result.rank[5] == 1
+    with pytest.raises(KeyError, match=r"rank 7 was not computed; .* \(1, 5, 10, 20\)"):
+        result.rank[7]
+    assert 7 not in result.rank and result.rank.get(7) is None
+
+
 # --- how others count ---------------------------------------------------------------------------
 
 

@@ -23,6 +23,13 @@ from reid_lib.scoring.pairs import Pairs
 from reid_lib.scoring.protocol import Protocol
 
 
+class Ranks(dict):
+    """k -> rank-k; the KeyError of another k names those that were computed."""
+
+    def __missing__(self, k):
+        raise KeyError(f"rank {k!r} was not computed; Protocol.ranks is {tuple(self)}")
+
+
 @dataclass(frozen=True)
 class Result:
     """The scores of one evaluation, as fractions in [0, 1].
@@ -42,6 +49,9 @@ class Result:
     mINP: float
     columns: dict[str, Sequence] = field(repr=False)
     protocol: Protocol
+
+    def __post_init__(self):
+        object.__setattr__(self, "rank", Ranks(self.rank))
 
     @functools.cached_property
     def per_query(self) -> pd.DataFrame:
