@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from reid_lib.engine.layouts import gives_split
-from reid_lib.engine.preset_files import explain, read_preset
+from reid_lib.engine.preset_files import read_preset, validated
 
 _PACKAGE = Path(__file__).resolve().parent
 # In a wheel the presets lie inside the package, in a checkout beside it.
@@ -363,11 +363,11 @@ def load_preset(
             content["splits"] = tuple(int(split) for split in str(splits).split(","))
         except ValueError:
             raise ValueError(f"SPLITS is {splits!r}; expected numbers such as 0,1,2") from None
-    try:
-        content["rows"] = tuple(RunConfig.model_validate({**recipe, **row}) for row in rows)
-        study = Preset.model_validate(content)
-    except ValidationError as error:
-        raise ValueError(explain(path.name, error)) from None
+    content["rows"] = tuple(
+        validated(RunConfig, {**recipe, **row}, path.name, row, number)
+        for number, row in enumerate(rows, 1)
+    )
+    study = validated(Preset, content, path.name)
     try:
         given = isinstance(study.data, Path) and gives_split(study.data)
     except (OSError, ValueError) as error:

@@ -114,6 +114,29 @@ def test_a_wrong_file_is_named(tmp_path, text, message):
         load_preset(str(file))
 
 
+@pytest.mark.parametrize(
+    "recipe, rows, message",
+    [
+        ("{}", "[{row: a, setting: set1}, {row: b, setting: set3, beta: -1}]", "row 'b': beta: "),
+        ("{}", "[{row: a, setting: set1}, {setting: set1}]", "row 2: row: Field required"),
+        ("{}", "[{row: a, setting: set1, beta: 1}]", "row 'a': setting set1 has no compact loss"),
+        ("{}", "[{row: a, setting: set1, lrr: 1}]", "row 'a': unknown key 'lrr'"),
+        ("{lrr: 1}", "[{row: a, setting: set1}]", "recipe: unknown key 'lrr'"),
+        ("{lr: 0}", "[{row: a, setting: set1}]", "recipe: lr: Input should be greater than 0"),
+        ("{lr: 1}", "[{row: a, setting: set1, lr: 0}]", "row 'a': lr: Input should be greater"),
+        ("{}\n  x: 1", "[]", "is not YAML: line 4: expected <block end>, but found"),
+        ("{", "[]", "is not YAML: line 5: expected ',' or '}', but got '<stream end>', while"),
+    ],
+)
+def test_what_is_wrong_in_a_preset_is_found_by_its_row_or_its_line(tmp_path, recipe, rows, message):
+    file = tmp_path / "wrong.yaml"
+    file.write_text(f"title: t\ndata: null\nrecipe: {recipe}\nrows: {rows}\n")
+    with pytest.raises(ValueError) as error:
+        load_preset(str(file))
+    assert str(error.value).startswith(f"wrong.yaml{' ' if 'YAML' in message else ': '}{message}")
+    assert "\n" not in str(error.value)
+
+
 def test_an_unknown_preset_row_or_split_is_named():
     with pytest.raises(ValueError, match="no preset 'dmo'; known: best, demo"):
         load_preset("dmo")

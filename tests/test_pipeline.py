@@ -262,7 +262,10 @@ WRONG = [
     (["SPLITS=x"], "SPLITS is 'x'; expected numbers such as 0,1,2"),
     (["PRESET=pku", "DATA=images", "WEIGHTS=/nonexistent"], "looked for /nonexistent"),
     (["DATA=empty"], "no image named personId_cameraId_orientationId.png"),
-    (["PRESET=wrong.yaml"], "wrong.yaml: beta: Input should be greater than or equal to 0"),
+    (
+        ["PRESET=wrong.yaml"],
+        "wrong.yaml: row 'a': beta: Input should be greater than or equal to 0",
+    ),
     (["DATA=images"], "batch_size is 32, but the 1 training persons have only 16 images"),
 ]
 

@@ -4,7 +4,7 @@ import reprlib
 from pathlib import Path
 
 import yaml
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 _SHORT = reprlib.Repr()  # bounded, however often YAML repeats a part
 _SHORT.maxlevel, _SHORT.maxstring = 2, 200
@@ -18,6 +18,11 @@ def read_preset(path: Path) -> tuple[dict, dict, list[dict]]:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.MarkedYAMLError as error:
+        began = error.context_mark
+        context = f", {error.context} of line {began.line + 1}" if began else ""
+        where = f"line {error.problem_mark.line + 1}: {error.problem}{context}"
+        raise ValueError(f"{path.name} is not YAML: {where}") from None
     except Exception as error:  # for some texts PyYAML raises what int() or a recursion does
         raise ValueError(f"{path.name} is not YAML: {error}") from None
     if not isinstance(content, dict):
@@ -30,16 +35,35 @@ def read_preset(path: Path) -> tuple[dict, dict, list[dict]]:
     return content, recipe, rows
 
 
-def explain(file: str, error: ValidationError) -> str:
-    """One line per error: its place in the file, what is wrong, and the value found."""
+def validated(
+    model: type[BaseModel], values: dict, file: str, row: dict | None = None, number: int = 0
+) -> BaseModel:
+    """The values as a model.
+
+    Args:
+        model: the class.
+        values: those of the recipe and of a row, where there is a row.
+        file: name of the preset's file.
+        row: the values of the row alone.
+        number: of the row, from 1.
+    Raises:
+        ValueError: one line per error: its place in the file, what is wrong, and the value found.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        faults = error.errors()
     lines = []
-    for fault in error.errors():
-        place = ".".join(str(part) for part in fault["loc"])
+    for fault in faults:
+        place, first = ".".join(str(part) for part in fault["loc"]), fault["loc"][:1]
+        part = "" if row is None else f"row {_SHORT.repr(row.get('row', number))}: "
+        if row is not None and first and first[0] in values and first[0] not in row:
+            part = "recipe: "
         if fault["type"] == "extra_forbidden":
-            lines.append(f"{file}: unknown key {place!r}")
+            text = f"unknown key {place!r}"
         elif place:
-            found = _SHORT.repr(fault["input"])
-            lines.append(f"{file}: {place}: {fault['msg']}, found {found}")
+            text = f"{place}: {fault['msg']}, found {_SHORT.repr(fault['input'])}"
         else:
-            lines.append(f"{file}: {fault['msg'].removeprefix('Value error, ')}")
-    return "\n".join(lines)
+            text = fault["msg"].removeprefix("Value error, ")
+        lines.append(f"{file}: {part}{text}")
+    raise ValueError("\n".join(lines))
