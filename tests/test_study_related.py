@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from study_runs import a_run, kept
 
+from reid_lib import plots
 from reid_lib.config import load_preset
-from reid_lib.plots.related import at_a_glance, score_by_ratio
 from reid_lib.study.records import QUANTISED, read_records, record
 from reid_lib.study.related import (
     OURS,
@@ -184,21 +184,19 @@ def test_the_usual_report_of_such_records_can_be_drawn(tmp_path):
 # --- pictures ---
 
 
-def test_a_glance_has_one_panel_per_loss_and_refuses_other_shapes():
-    points, labels = np.zeros((6, 2)), np.arange(3).repeat(2)
-    moved = {f"loss {k}": points + k for k in range(5)}
-    figure = at_a_glance(points, labels, moved)
-    titles = [axes.get_title() for axes in figure.axes if axes.axison]
-    assert titles == list(moved)
-    with pytest.raises(ValueError, match="moved is empty"):
-        at_a_glance(points, labels, {})
-    with pytest.raises(ValueError, match=r"x is float64 \(5, 2\); expected \(6, 2\)"):
-        at_a_glance(points, labels, {"x": points[1:]})
+def test_a_loss_has_a_panel_each_in_lines_of_as_many_as_asked():
+    shared = {"before": np.zeros((6, 2)), "labels": np.arange(3).repeat(2)}
+    panels = [{"title": f"loss {k}", "after": np.full((6, 2), k)} | shared for k in range(5)]
+    for columns in (3, 4):
+        figure = plots.losses_in_the_plane(panels, columns=columns)
+        drawn = [axes for axes in figure.axes if axes.axison]
+        assert [axes.get_title() for axes in drawn] == [f"loss {k}" for k in range(5)]
+        assert drawn[0].get_subplotspec().get_gridspec().ncols == columns
 
 
 def test_each_row_is_a_numbered_point_and_the_papers_are_marked(frame):
     table = summary_table(frame)
-    figure = score_by_ratio(table, tuple(OURS))
+    figure = plots.score_by_ratio(table, tuple(OURS))
     (axes,) = figure.axes
     assert [text.get_text() for text in axes.texts] == [str(k + 1) for k in range(len(table))]
     marks = [handle.get_marker() for handle in figure.legends[0].legend_handles]
@@ -206,4 +204,4 @@ def test_each_row_is_a_numbered_point_and_the_papers_are_marked(frame):
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == [f"{k + 1} {row}" for k, row in enumerate(table.index)]
     with pytest.raises(ValueError, match="no column"):
-        score_by_ratio(table[["ratio"]])
+        plots.score_by_ratio(table[["ratio"]])

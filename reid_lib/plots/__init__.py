@@ -13,6 +13,7 @@ from reid_lib.plots.charts import (
     effects,
     scatter_study,
     score_bars,
+    score_by_ratio,
     split_scores,
 )
 from reid_lib.plots.codes import training_curves, tsne_panels
@@ -32,6 +33,7 @@ __all__ = [
     "save",
     "scatter_study",
     "score_bars",
+    "score_by_ratio",
     "split_counts",
     "split_scores",
     "training_curves",

@@ -223,3 +223,36 @@ def scatter_study(table: pd.DataFrame) -> Figure:
     )
     style.legend(figure, _INTERVAL)
     return style.finish(figure)
+
+
+@style.in_style()
+def score_by_ratio(table: pd.DataFrame, ours: tuple[str, ...] = ()) -> Figure:
+    """Rank-1 of each row against its ratio of within-person to between-person distance.
+
+    Args:
+        table: index: rows; columns `ratio` and `rank-1`, each with `... low` and `... high`.
+        ours: rows to mark as the paper's, by colour and shape.
+    Returns:
+        A figure two columns wide, a number at each point and its row in the legend.
+    Raises:
+        ValueError: an empty table, or a column is missing.
+    Example:
+        >>> values = {"ratio": 0.7, "ratio low": 0.6, "ratio high": 0.8}
+        >>> values |= {"rank-1": 50.0, "rank-1 low": 40.0, "rank-1 high": 60.0}
+        >>> len(score_by_ratio(pd.DataFrame([values], index=["msml"])).axes)
+        1
+    """
+    wanted = [f"{name}{end}" for name in ("ratio", "rank-1") for end in ("", " low", " high")]
+    style.check_table(table, wanted, "table")
+    figure, (axes,) = style.panels(1, 1, (style.DOUBLE, 3.6))
+    for number, (row, line) in enumerate(table.iterrows(), start=1):
+        colour, marker = (style.PALETTE[0], "D") if row in ours else (style.INK, "o")
+        x, y, name = line["ratio"], line["rank-1"], f"{number} {row}"
+        axes.plot(x, y, ls="none", color=colour, marker=marker, gid=name)
+        axes.vlines(x, line["rank-1 low"], line["rank-1 high"], colour, lw=0.8)
+        axes.hlines(y, line["ratio low"], line["ratio high"], colour, lw=0.8)
+        axes.annotate(str(number), (x, y), (4, 3), textcoords="offset points", color=colour)
+    axes.set_xlabel("mean distance within a person / between persons")
+    axes.set_ylabel("rank-1 (%)")
+    style.legend(figure)
+    return style.finish(figure)
