@@ -2,14 +2,14 @@
 
 import pandas as pd
 
-from reid_lib.study.choices import orders, under
+from reid_lib.study.choices import orders
 from reid_lib.study.records import DECIDING, LAST, LIKELY, brief, splits_words
 from reid_lib.study.statistics import (
     differences,
-    gain,
     judged,
     planned,
     primary_family,
+    third,
 )
 from reid_lib.study.tables import NOTES
 
@@ -108,13 +108,8 @@ def ingredients(frame: pd.DataFrame) -> pd.DataFrame:
             named = [name for name, own in INGREDIENTS.items() if keys & own]
             if keys <= set().union(*(INGREDIENTS[name] for name in named)):
                 labels = {"network": network, "choice": words, "ingredient": " and ".join(named)}
-                pairs.append((labels, _third(changed, choice), _third(plain, "")))
+                pairs.append((labels, third(changed, choice), third(plain)))
     return differences(pairs, DECIDING)
-
-
-def _third(part: pd.DataFrame, choice: str) -> pd.DataFrame:
-    """What set 3 gains over set 2 under a choice, per split."""
-    return gain(*(under(part, name, choice) for name in ("set3", "set2")), DECIDING)
 
 
 def answer_text(frame: pd.DataFrame) -> str:

@@ -9,17 +9,13 @@ import numpy as np
 import pandas as pd
 
 from reid_lib.study.records import DECIDING, SETTINGS, brief
-from reid_lib.study.statistics import CONTRASTS, differences, means, per_split
+from reid_lib.study.statistics import CONTRASTS, differences, means, pairs_of, per_split
 from reid_lib.study.tables import NOTES, change, markdown, wide
 
 # What set 3 subtracts in each form of the scatter loss; the paper's is the first.
 FORMS = {"sum": "gamma L_SL", "log": "gamma log L_SL", "unit": "gamma L_SL of unit codes"}
 SCATTER = ["scatter", "gamma", "weight_decay"]
-# What runs without centres (set 1, the triplet loss) cannot choose.
 NO_CENTRES = "Set 1 uses no centres, so the choices of centres do not apply to it."
-OF_CENTRES = frozenset(
-    "centres centres_gradient persons_in_sums memory_start memory_update".split()
-)
 
 
 def effects(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -46,7 +42,7 @@ def effects(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return table.iloc[np.lexsort((table.setting, -size, table.network))].reset_index(drop=True)
 
 
-def orders(frame: pd.DataFrame, columns: Sequence[str], contrasts=CONTRASTS[:2]) -> pd.DataFrame:
+def orders(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """Differences between settings under each open choice: does a choice change the order?
 
     Returns:
@@ -56,19 +52,8 @@ def orders(frame: pd.DataFrame, columns: Sequence[str], contrasts=CONTRASTS[:2])
     pairs = []
     for network, part in frame.groupby("network", sort=False):
         for choice in sorted(part.changed.unique(), key=bool):  # the unchanged reading first
-            for better, worse in contrasts:
-                labels = {"network": network, "choice": choice}
-                labels["contrast"] = f"{better} - {worse}"
-                pairs.append((labels, *(under(part, name, choice) for name in (better, worse))))
+            pairs += pairs_of(part, CONTRASTS[:2], choice, network=network)
     return differences(pairs, columns)
-
-
-def under(part: pd.DataFrame, setting: str, choice: str) -> pd.DataFrame:
-    """A setting's records under a choice, or under that part of it which the setting has."""
-    words = choice.split(", ")
-    if setting in ("htri", "set1"):
-        words = [word for word in words if word.partition("=")[0] not in OF_CENTRES]
-    return part[(part.setting == setting) & (part.changed == ", ".join(words))]
 
 
 def scatter_study(frame: pd.DataFrame) -> pd.DataFrame:

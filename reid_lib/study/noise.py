@@ -84,14 +84,15 @@ def one_split_differences(frame: pd.DataFrame) -> pd.DataFrame:
     plain = frame[frame.changed == ""].sort_values("seed", kind="stable")
     first = plain.drop_duplicates(["network", "setting", "split"])
     paper = pd.DataFrame(PAPER_TABLE).T.rename(index={"resnet18_htri": "htri"})
-    lines = []
+    pairs = []
     for network, part in first.groupby("network", sort=False):
-        table = differences(pairs_of(part, network=network), DECIDING).replace({"score": DECIDING})
-        for line in table.to_dict("records"):
-            better, worse = line["contrast"].split(" - ")
-            ours = part.backbone.iloc[0] == "resnet18"
-            gap = paper[line["score"]][better] - paper[line["score"]][worse] if ours else np.nan
-            n = line["splits"]
-            least = detectable(line["sd"], n) if n > 1 else np.nan
-            lines.append(line | {"paper": gap, "detectable": least})
-    return pd.DataFrame(lines)
+        pairs += pairs_of(part, network=network)
+    table = differences(pairs, DECIDING).replace({"score": DECIDING})
+    table = table.assign(paper=np.nan, detectable=np.nan)
+    for i, row in table.iterrows():
+        better, worse = row.contrast.split(" - ")
+        if row.network.startswith("resnet18,"):
+            table.loc[i, "paper"] = paper[row.score][better] - paper[row.score][worse]
+        if row.splits > 1:
+            table.loc[i, "detectable"] = detectable(row.sd, row.splits)
+    return table

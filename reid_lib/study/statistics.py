@@ -27,6 +27,10 @@ PLANNED = 10  # splits; no verdict on the runs of the plan before all of them
 PRIMARY_SPLITS = {"all splits": range(PLANNED), "splits 2 to 9": range(2, PLANNED)}
 PREDICTED = 57  # training persons of the planned prediction
 PREDICTED_SPLITS = range(5)
+# What runs without centres (set 1, the triplet loss) cannot choose.
+OF_CENTRES = frozenset(
+    "centres centres_gradient persons_in_sums memory_start memory_update".split()
+)
 
 # The columns of `differences` where no pair shares a split.
 EMPTY = (
@@ -130,11 +134,24 @@ def gain(better: pd.DataFrame, worse: pd.DataFrame, columns: Sequence[str]) -> p
     return rows.assign(**gains).reset_index()
 
 
-def pairs_of(part: pd.DataFrame, contrasts=CONTRASTS, **labels) -> Pairs:
-    """Pairs of settings for `differences`; the label `contrast` is such as "set2 - set1"."""
+def under(part: pd.DataFrame, setting: str, choice: str = "") -> pd.DataFrame:
+    """A setting's records under a choice, or under that part of it which the setting has."""
+    words = choice.split(", ")
+    if setting in ("htri", "set1"):
+        words = [word for word in words if word.partition("=")[0] not in OF_CENTRES]
+    return part[(part.setting == setting) & (part.changed == ", ".join(words))]
+
+
+def third(part: pd.DataFrame, choice: str = "") -> pd.DataFrame:
+    """What set 3 gains over set 2 under a choice, per split, as `gain` returns it."""
+    return gain(*(under(part, name, choice) for name in ("set3", "set2")), DECIDING)
+
+
+def pairs_of(part: pd.DataFrame, contrasts=CONTRASTS, choice: str = "", **labels) -> Pairs:
+    """Pairs of settings under a choice, for `differences`; `contrast` is such as "set2 - set1"."""
     for better, worse in contrasts:
-        two = (part[part.setting == name] for name in (better, worse))
-        yield {"contrast": f"{better} - {worse}", **labels}, *two
+        two = (under(part, name, choice) for name in (better, worse))
+        yield {"contrast": f"{better} - {worse}", "choice": choice, **labels}, *two
 
 
 # --- verdicts -------------------------------------------------------------------------------------
@@ -306,9 +323,8 @@ def prediction(frame: pd.DataFrame) -> pd.DataFrame:
     pairs = []
     for network in plain.network[plain.train_persons == PREDICTED].unique():
         half = network.removesuffix(f", {PREDICTED} training persons")
-        parts = [plain[plain.network == name] for name in (network, half)]
-        two = [[p[p.setting == name] for name in ("set3", "set2")] for p in parts]
-        pairs.append(({"network": network}, *(gain(*one, DECIDING) for one in two)))
+        parts = (plain[plain.network == name] for name in (network, half))
+        pairs.append(({"network": network}, *map(third, parts)))
     table = differences(pairs, DECIDING)
     for network, part in table.groupby("network"):
         falls, rises = (part.these_high < 0).all(), (part.these_low > 0).any()
