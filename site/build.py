@@ -41,7 +41,7 @@ def build(preset: str, root: Path, out: Path) -> None:
     """Build the page of a preset.
 
     Args:
-        preset: a name in presets/, of embedded people.
+        preset: a name in presets/, of synthetic persons.
         root: holds results/ and figures/.
         out: the folder of the page; whatever it held is removed.
     Raises:
@@ -52,7 +52,7 @@ def build(preset: str, root: Path, out: Path) -> None:
     if not isinstance(study.data, Embedded):
         raise ValueError(
             f"preset {preset} shows real people, whose images stay off the page; "
-            "expected one of drawn people: make site PRESET=demo"
+            "expected one of synthetic persons: make site PRESET=demo"
         )
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "source"

@@ -28,14 +28,14 @@ def write(study: Preset, root: Path, folder: Path) -> None:
     """Write explore_data.js, equations_data.js and the sheet of thumbnails people.webp.
 
     Args:
-        study: a preset of embedded people whose runs have ended; the first of its splits is shown.
+        study: a preset of synthetic persons whose runs are completed; the first of its splits is shown.
         root: holds data/, results/ and figures/.
         folder: where the files go.
     Raises:
         ValueError: real people, no run or no coordinates, or other images than the runs saw.
     """
     if not isinstance(study.data, Embedded):
-        raise ValueError(f"preset {study.name} shows real people; expected drawn ones")
+        raise ValueError(f"preset {study.name} shows real people; expected synthetic persons")
     coordinates = root / "figures" / study.name / "tsne.csv"
     if not coordinates.is_file():
         raise ValueError(f"{coordinates} is missing; first: make reproduce PRESET={study.name}")

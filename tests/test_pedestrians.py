@@ -1,4 +1,4 @@
-"""The embedded pedestrians: properties of the persons, of their images and of the files."""
+"""The synthetic persons: properties of the persons, of their images and of the files."""
 
 import doctest
 import hashlib

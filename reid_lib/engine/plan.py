@@ -18,7 +18,7 @@ from reid_lib.retrieval.readers import read_images, scan_images
 
 
 def data_folder(preset: Preset, root: str | Path, progress: bool = False) -> Path:
-    """Find the preset's folder of images; embedded pedestrians are drawn under `root` if missing.
+    """Find the preset's folder of images; synthetic persons are rendered under `root` if missing.
 
     Raises:
         ValueError: the preset needs a folder that the user has not named.

@@ -1,4 +1,4 @@
-"""Embedded pedestrians: drawn people in PKU-ReID's layout, where no photograph can be shipped.
+"""Synthetic persons in PKU-ReID's layout, because its photographs cannot be redistributed.
 
 `people` draws each person's attributes, `body` poses the body as tubes, `clothes` colours them,
 `rendering` projects and lights them, `scenes` holds the cameras and the places, and `writing`

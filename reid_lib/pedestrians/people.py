@@ -1,4 +1,4 @@
-"""What each person looks like and wears: a table of attributes, drawn at random."""
+"""What each person looks like and wears: a table of attributes, sampled at random."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A drawn data set on disk, in PKU-ReID's or Market-1501's layout."""
+"""A synthetic data set on disk, in PKU-ReID's or Market-1501's layout."""
 
 import errno
 import functools

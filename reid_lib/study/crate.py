@@ -52,7 +52,7 @@ def write_crate(preset: Preset, root: str | Path, out: str | Path) -> None:
     }
     code = _add(crate, CODE, "SoftwareApplication", about)
     drawn = isinstance(preset.data, Embedded)
-    what = f"drawn persons, seed {preset.data.seed}" if drawn else "photographs, not included"
+    what = f"synthetic persons, seed {preset.data.seed}" if drawn else "photographs, not included"
     about = {"name": f"images: {what}", "sha256": manifest["data_sha256"]}
     images = _add(crate, DATA, "CreativeWork", about)
     crate.root_dataset["mentions"] = [_add_run(crate, run, code, images) for run in runs]
