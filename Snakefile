@@ -34,7 +34,7 @@ DRAWING = {  # notebook: the figures it draws without pixels, and those with
     "02_method": (["fig2", "centres", "net_force"], []),
     "04_table1": (["curves", "table1"], []),
     "05_tsne": (["tsne"], []),
-    "06_ranking": ([], ["fig1", "fig3", "activation"]),
+    "06_ranking": ([], ["fig1", "fig3", "similarity"]),
     "07_viewpoint": (["viewpoint", "viewpoint_distance", "viewpoint_angle"], []),
     "09_related_losses": (["related_losses", "related_ratio"], []),
 }

@@ -1,8 +1,8 @@
 """Where the centres of Eqs. 2 and 3 come from: the batch, a memory, or all training images.
 
 The paper computes the centre Ī_p "at the beginning of every batch" and does not say from which
-codes. Each reading is a class that is called once per step with the batch's codes and returns the
-centres. A row of NaN is the centre of a person who takes no part in the sums.
+codes. Each definition of the centre is a class that is called once per step with the batch's codes
+and returns the centres. A row of NaN is the centre of a person who takes no part in the sums.
 """
 
 from collections.abc import Callable
@@ -158,13 +158,13 @@ class MemoryCentres(BatchCentres):
         self.memory.update(images, self.encode_all())
 
 
-READINGS = {"batch": BatchCentres, "all": AllCentres, "memory": MemoryCentres}
+DEFINITIONS = {"batch": BatchCentres, "all": AllCentres, "memory": MemoryCentres}
 
 
 def centre_source(
     config: RunConfig, labels: Tensor, width: int, encode_all: Callable[[], Tensor]
 ) -> BatchCentres | None:
-    """Choose the reading of the centre that the config names.
+    """Choose the definition of the centre that the config names.
 
     Args:
         config: configuration of the run.
@@ -177,7 +177,7 @@ def centre_source(
     """
     if "cl" not in TERMS[config.setting]:
         return None
-    return READINGS[config.centres](config, labels, width, encode_all)
+    return DEFINITIONS[config.centres](config, labels, width, encode_all)
 
 
 def known_rows(codes: Tensor) -> tuple[Tensor, Tensor]:

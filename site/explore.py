@@ -28,7 +28,7 @@ def write(study: Preset, root: Path, folder: Path) -> None:
     """Write explore_data.js, equations_data.js and the sheet of thumbnails people.webp.
 
     Args:
-        study: a preset of synthetic persons whose runs are completed; the first of its splits is shown.
+        study: a preset of synthetic persons whose runs are complete; its first split is shown.
         root: holds data/, results/ and figures/.
         folder: where the files go.
     Raises:

@@ -158,7 +158,7 @@ DRAWINGS = {
     ),
     "ranking_of_17": lambda: plots.ranking([a_case(k=17, pids=np.arange(1490, 1507))]),
     "ranking_of_1": lambda: plots.ranking([a_case("hard", k=1, junk=[True])]),
-    "activation_maps": lambda: plots.activation_maps(
+    "similarity_maps": lambda: plots.similarity_maps(
         [a_mapped_case(name, seed=i) for i, name in enumerate(("simple", "moderate", "hard"))]
     ),
     "viewpoint_grids": lambda: plots.viewpoint_grids(
@@ -186,7 +186,7 @@ HOSTILE_DRAWINGS = {
         [tsne_panel(name, HOSTILE, HOSTILE[:2]) for name in HOSTILE], note="$x$"
     ),
     "ranking": lambda: plots.ranking([a_case(name, HOSTILE, 3) for name in HOSTILE]),
-    "activation_maps": lambda: plots.activation_maps(
+    "similarity_maps": lambda: plots.similarity_maps(
         [a_mapped_case(name, HOSTILE[:2]) for name in HOSTILE]
     ),
     "viewpoint_grids": lambda: plots.viewpoint_grids(dict.fromkeys(HOSTILE, a_grid()), "$x$"),

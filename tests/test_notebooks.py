@@ -101,16 +101,16 @@ def test_the_boundaries_are_where_two_logits_are_equal_and_above_the_third():
         assert first == pytest.approx(second) and second > third
 
 
-def test_the_readings_of_the_centre_need_one_entry_per_code():
+def test_the_definitions_of_the_centre_need_one_entry_per_code():
     codes = np.zeros((4, 2))
     case = {"title": "t", "codes": codes, "averaged": codes, "labels": np.zeros(4, int)}
     case |= {"batch": np.ones(3, bool), "steps": codes, "centres": codes[:1], "radii": np.ones(1)}
     with pytest.raises(ValueError, match=r"batch is bool \(3,\); expected \(4,\)"):
-        method.centre_readings([case])
+        method.centre_definitions([case])
     with pytest.raises(ValueError, match="cases is empty"):
-        method.centre_readings([])
+        method.centre_definitions([])
     case |= {"batch": np.ones(4, bool), "centres": np.full((1, 2), np.nan), "radii": [np.inf]}
-    assert method.centre_readings([case]).axes  # a person who takes part in no sum
+    assert method.centre_definitions([case]).axes  # a person who takes part in no sum
 
 
 def test_the_net_force_is_drawn_apart_inside_and_outside_the_sphere():
@@ -203,7 +203,7 @@ def end_all_runs(root, preset, but=0):
 
 def test_by_hand_a_notebook_opens_on_the_demo_once_all_its_runs_have_ended(tmp_path, capsys):
     assert open_study(tmp_path).study.name == "smoke"
-    assert "its scores mean nothing" in capsys.readouterr().out
+    assert "scores are not meaningful" in capsys.readouterr().out
     end_all_runs(tmp_path / "some", "demo", but=1)
     assert open_study(tmp_path / "some").study.name == "smoke"
     capsys.readouterr()
@@ -224,10 +224,10 @@ def test_figures_are_committed_only_if_published_and_pictures_of_real_people_nev
     assert open_study(tmp_path, "smoke")[1:] == (own, own)
     public = tmp_path / "figures" / "smoke"
     assert open_study(tmp_path, "smoke", publish=True)[1:] == (public, public)
-    assert open_study(tmp_path, "demo", publish=True).pixels.parts[-2:] == ("figures", "demo")
+    assert open_study(tmp_path, "demo", publish=True).photo_folder.parts[-2:] == ("figures", "demo")
     real = open_study(tmp_path, "pku", publish=True, data=str(tmp_path))
-    assert real.plain == tmp_path / "figures" / "pku"
-    assert real.pixels == tmp_path / "results" / "pku" / "figures"
+    assert real.figure_folder == tmp_path / "figures" / "pku"
+    assert real.photo_folder == tmp_path / "results" / "pku" / "figures"
 
 
 # Running them

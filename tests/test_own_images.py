@@ -257,7 +257,7 @@ def chain(request, tmp_path_factory):
 def test_what_the_check_accepts_runs_to_the_end(chain):
     case, root, printed = chain
     figures = root / "results/own/figures"
-    names = "sheet split table1 curves tsne fig1 fig3 activation viewpoint viewpoint_angle".split()
+    names = "sheet split table1 curves tsne fig1 fig3 similarity viewpoint viewpoint_angle".split()
     for name in names:
         with Image.open(figures / f"{name}.png") as image:
             assert np.asarray(image.convert("L")).std() > 1

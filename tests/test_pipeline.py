@@ -25,7 +25,7 @@ from reid_lib.study.records import SCORES
 BIN = Path(sys.executable).parent
 KINDS = ("png", "pdf", "alt.txt")
 FIGURES = (
-    "sheet split fig1 fig2 centres net_force curves table1 tsne fig3 activation viewpoint "
+    "sheet split fig1 fig2 centres net_force curves table1 tsne fig3 similarity viewpoint "
     "viewpoint_distance viewpoint_angle related_losses related_ratio"
 ).split()
 TABLES = "table1.csv table1.md table1.tex table1.html tsne.csv viewpoint.csv viewpoint.md".split()

@@ -376,7 +376,7 @@ def test_distances_are_short_at_every_size(value, text):
 
 
 def test_maps_are_coloured_on_one_scale_that_is_written(drawn):
-    figure = drawn("activation_maps")
+    figure = drawn("similarity_maps")
     cases = [of.a_mapped_case(seed=i) for i in range(3)]
     every = np.concatenate([case[key].ravel() for case in cases for key in ("query_maps", "maps")])
     bar = figure.axes[-1]
@@ -398,7 +398,7 @@ def test_colours_are_those_of_the_scale_from_map_to_map_on_a_white_picture():
     even = np.array([0.2, 1.0])[:, None, None] * np.ones((2, 4, 2))
     white = np.full((2, 32, 12, 3), 255, np.uint8)
     case = {"maps": even, "query_maps": even, "images": white, "query_image": white[0]}
-    figure = plots.activation_maps([of.a_mapped_case() | case])
+    figure = plots.similarity_maps([of.a_mapped_case() | case])
     pictures = [axes.images[0].get_array() for axes in figure.axes if axes.images]
     ends = (255 * matplotlib.colormaps["viridis"]([0.0, 1.0])[:, :3]).round()
     for where, end in ((1, 0), (2, 0), (4, 1), (5, 1)):
@@ -408,7 +408,7 @@ def test_colours_are_those_of_the_scale_from_map_to_map_on_a_white_picture():
 
 
 def test_the_match_is_marked_twice_in_red_and_cosines_are_the_means_of_the_maps(drawn):
-    figure, case = drawn("activation_maps"), of.a_mapped_case()
+    figure, case = drawn("similarity_maps"), of.a_mapped_case()
     assert len(frames(figure, "correct")) == len(frames(figure, "wrong")) == 3 * 2
     assert len(frames(figure, "query")) == 3 * 3
     written = words(figure)
@@ -553,11 +553,11 @@ def test_each_reading_of_set_3_stands_at_its_share_with_its_interval():
         (lambda: plots.ranking([of.a_case() | {"correct": [True]}]), "correct is bool"),
         (lambda: plots.ranking([of.a_case(junk=[True])]), "junk is bool"),
         (lambda: plots.ranking([of.a_case(k=0)]), "empty"),
-        (lambda: plots.activation_maps([]), "empty"),
-        (lambda: plots.activation_maps([of.a_mapped_case() | {"ranks": [1]}]), "ranks is int64"),
-        (lambda: plots.activation_maps([of.a_mapped_case() | {"maps": np.ones((2, 4))}]), "maps"),
+        (lambda: plots.similarity_maps([]), "empty"),
+        (lambda: plots.similarity_maps([of.a_mapped_case() | {"ranks": [1]}]), "ranks is int64"),
+        (lambda: plots.similarity_maps([of.a_mapped_case() | {"maps": np.ones((2, 4))}]), "maps"),
         (
-            lambda: plots.activation_maps(
+            lambda: plots.similarity_maps(
                 [of.a_mapped_case() | {"maps": np.full((2, 4, 2), np.inf)}]
             ),
             "NaN or infinity",

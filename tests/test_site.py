@@ -85,7 +85,9 @@ def test_a_notebook_is_shown_without_its_call_and_with_its_code_folded(tmp_path)
         new_markdown_cell("# 9. A title\n\nWords of its own."),
         new_code_cell("root = '..'", metadata={"tags": ["parameters"]}),
         new_code_cell("root = '/a'", metadata={"tags": ["injected-parameters"]}),
-        new_code_cell("plots.save(fig, plain, 'fig9', 'words', about)", outputs=[picture]),
+        new_code_cell(
+            "plots.save(fig, figure_folder, 'fig9', 'words', metadata)", outputs=[picture]
+        ),
         new_code_cell("fig", outputs=[picture]),
     ]
     title, saved, unsaved = build.for_the_page(new_notebook(cells=cells), tmp_path).cells
@@ -179,7 +181,7 @@ def test_the_origin_of_each_figure_is_known_from_its_notebook_or_its_records(tmp
         record = {"config_digest": f"d{commit}", "manifest": {"commit": commit}}
         (tmp_path / folder / "runs").mkdir()
         (tmp_path / folder / "runs" / "0.json").write_text(json.dumps(record))
-    cell = new_code_cell("plots.save(angles, plain, 'viewpoint_angle', words, about)")
+    cell = new_code_cell("plots.save(angles, figure_folder, 'viewpoint_angle', alt_text, metadata)")
     notebook = written(tmp_path / "07.ipynb", new_notebook(cells=[cell, new_markdown_cell("a")]))
     build.write_origins(load_preset("smoke"), {"07_viewpoint": notebook}, tmp_path)
     known = json.loads((tmp_path / "origins.json").read_text())
@@ -493,7 +495,7 @@ def test_names_from_a_data_set_stay_text(browser, tmp_path):
         new_output("execute_result", {"text/html": texts["html"], "text/plain": HOSTILE}),
         new_output("display_data", {"image/png": image, "text/plain": HOSTILE}),
     ]
-    save = ast.unparse(ast.parse("plots.save(fig3, pixels_too, 'fig3', 'words')"))
+    save = ast.unparse(ast.parse("plots.save(fig3, photo_folder, 'fig3', 'words')"))
     for path in (REPOSITORY / "notebooks").glob("*.ipynb"):
         cells = [new_markdown_cell("# 1. Title\n\nSome words of it.")]
         cells += [new_code_cell(save, outputs=outputs)]

@@ -11,8 +11,8 @@ class Opened(NamedTuple):
     """A preset and the folders of its figures."""
 
     study: Preset
-    plain: Path  # figures without pixels
-    pixels: Path  # figures with pixels
+    figure_folder: Path  # figures without photographs
+    photo_folder: Path  # figures that show images of persons
 
 
 def open_study(root: str | Path, preset: str = "", publish: bool = False, **given: str) -> Opened:
@@ -31,7 +31,8 @@ def open_study(root: str | Path, preset: str = "", publish: bool = False, **give
         ValueError: see `load_preset`.
     Example:
         >>> open_study("no_such_folder").study.name
-        The demo has no results here, so this opens on the smoke preset: its scores mean nothing.
+        No results of the demo were found, so this notebook uses the smoke preset.
+        Its scores are not meaningful.
         'smoke'
     """
     results = Path(root) / "results"
@@ -39,9 +40,9 @@ def open_study(root: str | Path, preset: str = "", publish: bool = False, **give
     if not preset and not all(has_ended(run_folder(results, study, *run)) for run in study.runs):
         study = load_preset("smoke", **given)
         print(
-            "The demo has no results here, so this opens on the smoke preset: "
-            "its scores mean nothing."
+            "No results of the demo were found, so this notebook uses the smoke preset.\n"
+            "Its scores are not meaningful."
         )
     own, public = results / study.name / "figures", Path(root) / "figures" / study.name
-    plain = public if publish else own
-    return Opened(study, plain, plain if isinstance(study.data, Embedded) else own)
+    figures = public if publish else own
+    return Opened(study, figures, figures if isinstance(study.data, Embedded) else own)

@@ -19,11 +19,10 @@ from reid_lib.plots.charts import (
 from reid_lib.plots.codes import training_curves, tsne_panels
 from reid_lib.plots.grids import split_counts, viewpoint_grids
 from reid_lib.plots.method import losses_in_the_plane
-from reid_lib.plots.pictures import activation_maps, framework, person_sheet, ranking
+from reid_lib.plots.pictures import framework, person_sheet, ranking, similarity_maps
 from reid_lib.plots.save import save
 
 __all__ = [
-    "activation_maps",
     "agreement_by_angle",
     "effects",
     "framework",
@@ -34,6 +33,7 @@ __all__ = [
     "scatter_study",
     "score_bars",
     "score_by_ratio",
+    "similarity_maps",
     "split_counts",
     "split_scores",
     "training_curves",

@@ -1,4 +1,4 @@
-"""Figures of notebook 02: a function's body, Fig. 2, definitions of the centre, net force."""
+"""Figures of notebook 02: a function's body, Fig. 2, definitions of the centre, Eq. 4."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def losses_in_the_plane(cases: Sequence[Mapping[str, Any]], columns: int = 3) ->
 
 
 @style.in_style()
-def centre_readings(cases: Sequence[Mapping[str, Any]]) -> Figure:
+def centre_definitions(cases: Sequence[Mapping[str, Any]]) -> Figure:
     """Compare definitions of the centre on two-dimensional codes: centres, spheres, moves.
 
     Args:
@@ -121,7 +121,7 @@ def centre_readings(cases: Sequence[Mapping[str, Any]]) -> Figure:
         >>> codes = np.array([[0.0, 0.0], [2.0, 0.0]])
         >>> case = {"title": "batch", "codes": codes, "averaged": codes, "steps": 0 * codes}
         >>> case |= {"labels": np.array([0, 1]), "batch": np.array([True, True])}
-        >>> len(centre_readings([case | {"centres": codes, "radii": np.ones(2)}]).axes)
+        >>> len(centre_definitions([case | {"centres": codes, "radii": np.ones(2)}]).axes)
         1
     """
     style.check_not_empty(cases, "cases")
@@ -142,7 +142,7 @@ def centre_readings(cases: Sequence[Mapping[str, Any]]) -> Figure:
         moved = np.abs(steps).sum(1) > 0
         _draw_moves(axes, codes[moved], steps[moved], style.INK)
         axes.set(title=style.wrap(case["title"], 24), aspect="equal")
-    return _finish_plane(figure, "pull of the compact loss")
+    return _finish_plane(figure, "negative gradient of the compact loss, scaled")
 
 
 def _draw_codes(axes: Axes, codes: np.ndarray, labels: Sequence[int], name: str, **how) -> None:
@@ -186,10 +186,9 @@ def net_force(profiles: pd.DataFrame, coefficients: pd.DataFrame, change: float)
 
     Args:
         profiles: one column per P; index: the distance from the person's centre in units of the
-            radius d_min; values: the net force, which is the component of the negative gradient
-            towards that centre.
-        coefficients: columns `inside` and `outside` of the sphere; index: P; values: the net force
-            divided by the distance.
+            radius d_min; values: the component of the negative gradient towards that centre.
+        coefficients: columns `inside` and `outside` of the sphere; index: P; values: the
+            coefficient of (centre − code), which is that component divided by the distance.
         change: P at which the coefficient outside the sphere changes its sign.
     Returns:
         A figure two columns wide.
@@ -203,13 +202,14 @@ def net_force(profiles: pd.DataFrame, coefficients: pd.DataFrame, change: float)
     """
     style.check_table(profiles, (), "profiles")
     style.check_table(coefficients, ("inside", "outside"), "coefficients")
-    figure, (left, right) = style.panels(2, 2, (style.DOUBLE, 2.8))
-    # The net force jumps at the sphere, so the curves have a gap there.
+    figure, (left, right) = style.panels(2, 2, (style.DOUBLE, 3.0))
+    # The component jumps at the sphere, so the curves have a gap there.
     forces = 1e5 * profiles.reindex(profiles.index.union([1.0]))
     look = {"color": style.PALETTE, "style": ["-", "--", "-.", ":"], "legend": False}
     forces.plot(ax=left, **look, xlabel="distance from the person's centre / dₘᵢₙ")
     left.axvline(1, **_SPHERE)
-    left.set(title="negative gradient on a code", ylabel="component towards the centre (10⁻⁵)")
+    left.set_title("negative gradient of β L_CL − γ L_SL\nwith respect to a code")
+    left.set_ylabel("component towards the centre (10⁻⁵)")
     for persons, line, marker in zip(profiles, left.lines, style.MARKERS, strict=False):
         line.set_gid(f"{persons} persons")
         if persons in coefficients.index:
@@ -218,8 +218,8 @@ def net_force(profiles: pd.DataFrame, coefficients: pd.DataFrame, change: float)
     outside.plot(ax=right, color=style.INK, zorder=1, gid="outside the sphere: β − γ(P − 1)")
     inside.plot(ax=right, color=style.GREY, style="--", gid="inside: −γ(P − 1)")
     right.axvline(change, color=style.RED, lw=0.9, gid=f"P = 1 + β/γ = {change:g}")
-    right.set(title="coefficient along (code − centre)", xlabel="number of persons P in the sums")
-    right.set_ylabel("component / distance (10⁻⁵)")
+    right.set(title="coefficient of (centre − code)", xlabel="number of persons P in the sums")
+    right.set_ylabel("β − γ(P − 1) or −γ(P − 1) (10⁻⁵)")
     for axes in (left, right):
         axes.axhline(0, color=style.GREY, lw=0.6, zorder=0)
     style.legend(figure)

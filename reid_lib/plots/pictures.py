@@ -1,4 +1,4 @@
-"""Figures that show images: the sample sheet, Fig. 1, Fig. 3 and activation maps."""
+"""Figures that show images: the sample sheet, Fig. 1, Fig. 3 and similarity maps."""
 
 import itertools
 import math
@@ -265,7 +265,7 @@ def _draw_distances(axes: Axes, case: Mapping[str, Any]) -> None:
 
 
 @style.in_style()
-def activation_maps(cases: Sequence[Mapping[str, Any]]) -> Figure:
+def similarity_maps(cases: Sequence[Mapping[str, Any]]) -> Figure:
     """Show which regions of two images make their codes similar.
 
     A code is the mean of the last feature map f over its positions x, so the cosine of two codes is
