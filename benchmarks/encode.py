@@ -2,7 +2,7 @@
 
     python benchmarks/encode.py --output FILE
 
-ResNet-18 with random weights, the same in every row, on drawn persons at 128 x 48; one thread;
+ResNet-18 with random weights, the same in every row, on synthetic persons at 128 x 48; one thread;
 medians of runs that take turns in one process, each from image files to codes. torchreid is the
 package of that name (0.2.5); without it its row is skipped and that is said.
 """
@@ -93,7 +93,7 @@ def main() -> None:
         f"onnxruntime {onnxruntime.__version__}; {len(first):,} images. {options.note}".strip(),
         *([] if peer else ["Skipped: torchreid (not found)."]),
         "",
-        "| `reid encode` with | images/s | codes differ by |",
+        "| `reid encode` with | images/s | relative difference of the codes |",
         "| --- | ---: | ---: |",
     ]
     for name, made in codes.items():

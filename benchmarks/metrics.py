@@ -212,7 +212,10 @@ def main() -> None:
 
     folders = {"torchreid": options.torchreid, "fastreid": options.fastreid}
     found, missing = peers(folders)
-    products = {"torch's product alone": torch_product, "NumPy's product alone": numpy_product}
+    products = {
+        "matrix product only (torch)": torch_product,
+        "matrix product only (NumPy)": numpy_product,
+    }
     everyone = {"reid_lib": ours} | products | found
     passed = [part for name, path in folders.items() if path for part in (f"--{name}", str(path))]
 
@@ -230,7 +233,8 @@ def main() -> None:
         if sizes:
             lines += [
                 "",
-                "| size | from codes to scores | median | reid_lib is | adds at its peak |",
+                "| size | from codes to scores | median | reid_lib's speed-up "
+                "| additional peak memory |",
             ]
             lines += ["| --- | --- | ---: | ---: | ---: |"]
         for key in sizes:
@@ -240,12 +244,15 @@ def main() -> None:
             seconds = medians(part, simulate(size), options.rounds or size.rounds)
             title = f"{size.title}, {size.queries:,} x {size.gallery:,}, {size.dim}-d"
             for name, value in seconds.items():
-                ratio = "" if name == "reid_lib" else f"{value / seconds['reid_lib']:.2f} x as fast"
+                ratio = "" if name == "reid_lib" else f"{value / seconds['reid_lib']:.2f} x"
                 peak = in_process(passed, name, size)
                 lines.append(f"| {title} | {name} | {clock(value)} | {ratio} | {peak:,.0f} MB |")
                 title = ""
         if growth:
-            lines += ["", "| gallery | queries | seconds | a million pairs | adds at its peak |"]
+            lines += [
+                "",
+                "| gallery | queries | seconds | time per million pairs | additional peak memory |",
+            ]
             lines += ["| ---: | ---: | ---: | ---: | ---: |"]
         for factor in growth:
             grown = {"gallery": GROWTH.gallery * factor, "persons": GROWTH.persons * factor}

@@ -1,9 +1,9 @@
-"""Do the drawn pedestrians behave like the real ones? Numbers on both, side by side, as Markdown.
+"""Do the synthetic persons behave like the real ones? Numbers on both, side by side, as Markdown.
 
     python benchmarks/pedestrians.py --real DIR --weights FILE --work DIR --output FILE
 
-DIR holds real images in PKU-ReID's layout, FILE the ImageNet weights of mobilenet_v2. The drawn
-persons bear the real ones' numbers, so that a split divides both alike. Everything trained lies in
+DIR holds real images in PKU-ReID's layout, FILE the ImageNet weights of mobilenet_v2. The synthetic
+persons have the real ones' ids, so that a split divides both alike. Everything trained lies in
 run folders under --work: what is done is not done again, and what was broken off goes on. About an
 hour and a half on two cores, most of it for the transfer; --parts takes some of the parts.
 """
@@ -44,33 +44,34 @@ def main() -> None:
     )
     parser.add_argument("--real", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True, help="gets the drawn sets and the runs")
+    parser.add_argument("--work", type=Path, required=True, help="gets data and runs")
     parser.add_argument("--output", type=Path, help="write the tables here too")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--transfer-epochs", type=int, default=6)
-    parser.add_argument("--seed", type=int, default=0, help="of the drawn persons")
+    parser.add_argument("--seed", type=int, default=0, help="of the synthetic persons")
     parser.add_argument("--cost", type=int, nargs="+", default=[114, 456], help="persons to time")
     options = parser.parse_args()
 
     text = []
     if set(options.parts) - {"transfer", "cost"}:
-        text.append(_table(compare(options), ["measured on", "score", "real", "drawn"]))
+        text.append(_table(compare(options), ["measured on", "score", "real", "synthetic"]))
     if "transfer" in options.parts:
         text.append(_table(transfer(options), ["resnet18 on the real images", "rank-1", "mAP"]))
     if "cost" in options.parts:
-        head = ["persons", "images", "wall seconds", "CPU seconds", "CPU seconds a person"]
+        head = ["persons", "images", "wall seconds", "CPU seconds", "CPU seconds per person"]
         text.append(_table(cost(options), head))
     print("\n".join(text))
     if options.output:
         write_text(options.output, "\n".join(text))
 
 
-# --- real beside drawn ----------------------------------------------------------------------------
+# --- real and synthetic ---------------------------------------------------------------------------
 
 
 def compare(options) -> list[list[str]]:
-    """Camera statistics, scores before and after training: (measured on, score, real, drawn)."""
-    sets = {"real": data(options.real), "drawn": data(_drawn_like(options))}
+    """Camera statistics and scores before and after training: rows of the first table."""
+    synthetic = _synthetic_like(options)
+    sets = {"real": data(options.real), "synthetic": data(synthetic)}
     rows = []
 
     def add(where: str, score: str, values: dict[str, float], digits: int = 1) -> None:
@@ -97,7 +98,7 @@ def compare(options) -> list[list[str]]:
                 name: [
                     train(options, name, folder, row, k, options.weights) for k in TRAINED_SPLITS
                 ]
-                for name, folder in (("real", options.real), ("drawn", _drawn_like(options)))
+                for name, folder in (("real", options.real), ("synthetic", synthetic))
             }
             for score in ("rank-1", "mAP"):
                 means = {
@@ -114,8 +115,8 @@ def data(folder: Path) -> tuple[pd.DataFrame, Tensor]:
     return index, load_pixels(index)
 
 
-def _drawn_like(options) -> Path:
-    """Drawn persons under the real ones' numbers."""
+def _synthetic_like(options) -> Path:
+    """Synthetic persons with the real ones' ids."""
     folder = options.work / f"drawn-{options.seed}"
     if not folder.is_dir():
         wanted = read_pku(options.real).pid.unique()
@@ -140,7 +141,7 @@ def cameras(index: pd.DataFrame, pixels: Tensor) -> dict[str, float]:
         contrast.append((part * GREY).sum(1).flatten(1).std(1).mean())
     return {
         "mean colour, camera A to B": float((colour[0] - colour[1]).norm()),
-        "contrast, camera A less B": float(contrast[0] - contrast[1]),
+        "contrast, camera A minus camera B": float(contrast[0] - contrast[1]),
     }
 
 
@@ -172,7 +173,7 @@ def scores(net: model.ReIDNet, index: pd.DataFrame, pixels: Tensor) -> dict[str,
 
 
 def transfer(options) -> list[list[str]]:
-    """ResNet-18 trained on drawn persons alone, and as a start for the real ones."""
+    """ResNet-18 trained on synthetic persons only, and as a start for the real ones."""
     persons, epochs = TRANSFER_PERSONS, options.transfer_epochs
     folder = options.work / f"transfer-{persons}-{options.seed + 1}"
     if not folder.is_dir():
@@ -193,7 +194,7 @@ def transfer(options) -> list[list[str]]:
     row = {"row": "set1", "setting": "set1", "epochs": 60, "score_last": 10}
     for title, more, weights, where in (
         ("60 epochs of set 1 on the real persons, from random weights", "random", None, "scratch"),
-        ("the same from the drawn persons' weights", "file", start, name),
+        ("the same, from the weights trained on synthetic persons", "file", start, name),
     ):
         runs = [
             train(options, f"real-{where}", options.real, row | {"start": more}, split, weights)
@@ -211,7 +212,7 @@ def transfer(options) -> list[list[str]]:
 def _learnt(weights: Path) -> str:
     run = Run(weights.parent)
     persons = run.manifest["persons"]["train"]
-    return f"{run.config.epochs} epochs of set 1 on {persons:,} drawn persons alone"
+    return f"{run.config.epochs} epochs of set 1 on {persons:,} synthetic persons only"
 
 
 def train(options, name, folder, row, split, weights=None) -> Run:
@@ -228,7 +229,7 @@ def train(options, name, folder, row, split, weights=None) -> Run:
 
 
 def cost(options) -> list[list[str]]:
-    """Time to draw sets of several sizes, with a process a core."""
+    """Time to draw sets of several sizes, with one process per core."""
     rows = []
     for persons in options.cost:
         folder = options.work / f"cost-{persons}"

@@ -104,7 +104,7 @@ def main() -> None:
     torch.set_num_threads(1)
 
     peer = torchreid(options.torchreid)
-    everyone = {"reid_lib": ours, "torch's product alone": product}
+    everyone = {"reid_lib": ours, "matrix product only (torch)": product}
     everyone |= {"torchreid": peer} if peer else {}
 
     with threadpool_limits(1):
@@ -118,8 +118,10 @@ def main() -> None:
             f"{torch.__version__}, NumPy {np.__version__}, SciPy {scipy.__version__}."
         ]
         lines += [] if peer else ["Skipped: torchreid (not found)."]
-        lines += ["", "| size | from codes to re-ranked distances | median | reid_lib is |"]
-        lines[-1] += " adds at its peak | reid_lib adds | largest difference |"
+        lines += ["", "| size | from codes to re-ranked distances | median | reid_lib's speed-up |"]
+        lines[-1] += (
+            " additional peak memory | memory of reid_lib / torchreid | largest difference |"
+        )
         lines += ["| --- | --- | ---: | ---: | ---: | ---: | ---: |"]
         for key in options.sizes:
             size = SIZES[key]
@@ -132,9 +134,9 @@ def main() -> None:
             for name, value in seconds.items():
                 cells = [title, name, clock(value), "", f"{peaks[name]:,.0f} MB", "", ""]
                 if name != "reid_lib":
-                    cells[3] = f"{value / seconds['reid_lib']:.2f} x as fast"
+                    cells[3] = f"{value / seconds['reid_lib']:.2f} x"
                 if name == "torchreid":
-                    cells[5:] = [f"1/{peaks[name] / peaks['reid_lib']:.1f}", f"{apart:.0e}"]
+                    cells[5:] = [f"{peaks['reid_lib'] / peaks[name]:.2g}", f"{apart:.0e}"]
                 lines.append(f"| {' | '.join(cells)} |")
                 title = ""
     table = "\n".join(lines) + "\n"

@@ -32,7 +32,8 @@ from reid_lib.scoring.search import build_index, search
 WIDTH, IMAGES, BLOCK, BETWEEN = 512, 20, 50_000, 0.7
 QUERIES, K = 1000, 100
 METHODS = ("exact", "index")
-HEAD = """| codes | search | queries/s | memory | file | built in | recall@10 | mAP@100 |
+HEAD = """\
+| codes | search | queries/s | memory | file | building time and memory | recall@10 | mAP@100 |
 | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: |"""
 
 
@@ -128,7 +129,7 @@ def lines(file: Path, size: int) -> list[str]:
 
 
 def outlook(exact: str, index: str) -> list[str]:
-    """On paper: 10^8 codes from the last two rows, on one machine and on ten with a tenth each.
+    """Extrapolate to 10^8 codes from the last two rows: one machine, and ten with a tenth each.
 
     Time and size grow with the codes per machine, as the number of lists has reached its limit.
     """
@@ -136,7 +137,7 @@ def outlook(exact: str, index: str) -> list[str]:
     (size, _, rate, _, codes, _), (_, _, index_rate, _, stored, _) = rows
     text = [
         "",
-        "| 10^8 codes, on paper | exact, s per query | index, s per query | index in memory "
+        "| 10^8 codes, extrapolated | exact, s per query | index, s per query | index in memory "
         "| codes on disk |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]

@@ -1,9 +1,9 @@
-"""What training costs beside its bare parts and beside peers, as Markdown tables.
+"""What training costs beside its minimal parts and beside peers, as Markdown tables.
 
     python benchmarks/training.py --torchreid DIR --real DIR --output FILE
 
 --torchreid is a checkout of github.com/KaiyangZhou/deep-person-reid, skipped and said so where it
-is missing; --real a folder in PKU-ReID's layout, drawn persons where it is missing. Medians of
+is missing; --real a folder in PKU-ReID's layout, synthetic persons where it is missing. Medians of
 turns that alternate in one process, on every core.
 """
 
@@ -48,7 +48,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--torchreid", type=Path)
-    parser.add_argument("--real", type=Path, help="instead of drawn persons")
+    parser.add_argument("--real", type=Path, help="instead of synthetic persons")
     parser.add_argument("--output", type=Path, help="write the tables here too")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     options = parser.parse_args()
@@ -127,13 +127,13 @@ def batches(options, data: Path, _) -> list[str]:
 
     seconds = medians({"reid_lib": ours, "torchreid": torchreid}, 9)
     rate = {name: f"{len(train) / value:,.0f}" for name, value in seconds.items()}
-    ratio = f"{seconds['torchreid'] / seconds['reid_lib']:.1f} x as fast"
-    head = ["flip, enlarge, crop, normalise; 128 x 48, batches of 32", "images/s", "reid_lib is"]
+    ratio = f"{seconds['torchreid'] / seconds['reid_lib']:.1f} x"
+    head = ["flip, enlarge, crop, normalise; 128 x 48, batches of 32", "images/s"]
     rows = [
         ["reid_lib: one uint8 tensor, a batch at once", rate["reid_lib"], ""],
         ["torchreid's transforms in a DataLoader without workers", rate["torchreid"], ratio],
     ]
-    return table(head, rows)
+    return table([*head, "reid_lib's speed-up"], rows)
 
 
 # --- a step, an epoch, a run ----------------------------------------------------------------------
@@ -167,11 +167,12 @@ def steps(options, data, folder) -> list[str]:
         seconds = medians({kind: bare_step(backbone, kind) for kind in ("fp32", "bf16")}, 9)
         cells = [f"{1 / seconds[kind]:.2f}" for kind in ("fp32", "bf16")]
         rows.append([backbone, *cells, f"{seconds['fp32'] / seconds['bf16']:.2f} x"])
-    return table(["bare step, batch of 32", "fp32, steps/s", "bf16, steps/s", "bf16 is"], rows)
+    head = ["minimal step (classification loss on fixed images), batch of 32"]
+    return table([*head, "fp32, steps/s", "bf16, steps/s", "speed-up of bf16"], rows)
 
 
 def epochs(options, data: Path, folder: Path) -> list[str]:
-    """Whole epochs of `fit`, everything included, beside as many bare steps."""
+    """Whole epochs of `fit`, everything included, beside as many minimal steps."""
     index = read_pku(data)
     pixels = load_pixels(index)
     rows = []
@@ -193,12 +194,13 @@ def epochs(options, data: Path, folder: Path) -> list[str]:
         epoch = history.seconds[1:-1].median()  # the first warms up, the last is scored
         cells = [config.precision, f"{1000 * bare:.0f} ms", f"{1000 * epoch / count:.0f} ms"]
         rows.append([f"{backbone}, {setting}", *cells, f"{epoch / (count * bare):.2f}"])
-    head = ["`fit`", "precision: auto took", "bare step", "step within an epoch", "ratio"]
+    head = ["`fit`", "precision chosen by auto", "minimal step", "step within an epoch"]
+    head += ["step within an epoch / minimal step"]
     return table(head, rows)
 
 
 def run(options, data: Path, folder: Path) -> list[str]:
-    """A whole run of 40 epochs, its start, scores and files included, beside as many bare steps."""
+    """A run of 40 epochs with its start, scores and files, beside as many minimal steps."""
     index = read_pku(data)
     row = {"row": "r", "setting": "set2", "backbone": "mobilenet_v2", "start": "random"}
     row = RunConfig(**row, epochs=40, precision="fp32")
@@ -209,7 +211,8 @@ def run(options, data: Path, folder: Path) -> list[str]:
     seconds = fit(config, index, pixels, folder / "run", progress="none").manifest["seconds"]
     bare = (before + medians({"step": step}, 40)["step"]) / 2
     count = config.epochs * (len(split_persons(index, 0)[0]) // BATCH)
-    head = ["mobilenet_v2, set2, 40 epochs", "steps", "bare steps", "the run", "ratio"]
+    head = ["mobilenet_v2, set2, 40 epochs", "steps", "as many minimal steps", "the run"]
+    head += ["the run / minimal steps"]
     cells = [f"{count * bare:.0f} s", f"{seconds:.0f} s", f"{seconds / (count * bare):.2f}"]
     return table(head, [[f"{len(index)} images", str(count), *cells]])
 
@@ -228,7 +231,7 @@ def graphs(options, data: Path, folder: Path) -> list[str]:
     run = fit(config, index, load_pixels(index), folder / "graphs", progress="none")
     count = len(split_persons(index, 0)[0]) // BATCH
     seconds["fit, set3"] = run.history.seconds[1:-1].median() / count
-    head = ["resnet18, bf16, batch of 32, on the GPU", "steps/s", "of the bare graph's"]
+    head = ["resnet18, bf16, batch of 32, on the GPU", "steps/s", "speed / graph's speed"]
     rows = [
         [name, f"{1 / value:,.0f}", f"{seconds['graph'] / value:.2f}"]
         for name, value in seconds.items()
@@ -284,7 +287,7 @@ def codes(options, data: Path, folder: Path) -> list[str]:
     seconds = medians({kind: lambda x=x: x @ x for kind, x in squares.items()}, 9)
     most = seconds["torch.float32"] / seconds["torch.bfloat16"]
     limit = (
-        f"What arithmetic alone can give: this processor multiplies two 2,048 x 2,048 matrices "
+        f"Upper bound from arithmetic alone: this processor multiplies two 2,048 x 2,048 matrices "
         f"{most:.2f} times as fast in bf16 as in fp32."
     )
     return [
@@ -318,7 +321,7 @@ def terms(*_) -> list[str]:
     """Compact and scatter loss, forward and backward, beside loops and beside a triplet step."""
     head = ["compact and scatter loss, forward and backward", "reid_lib"]
     head += [f"pytorch-metric-learning {version('pytorch-metric-learning')}'s triplet step"]
-    head += ["naive loops", "time over the triplet's", "loops' time over ours"]
+    head += ["naive loops", "time / triplet loss", "time of loops / reid_lib"]
     return table(head, [_terms(32, 201), _terms(2048, 9)])
 
 

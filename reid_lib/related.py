@@ -1,4 +1,4 @@
-"""The losses that section 2 of the paper argues against, and two more recent ones.
+"""The related losses of the paper's section 2, and two more recent ones.
 
 Each loss takes codes (B, D) float and labels (B,) int, the person of each code, and returns a
 scalar. It raises ValueError if the shapes are inconsistent, if the batch contains fewer than two
