@@ -111,6 +111,41 @@ def test_a_wrong_row_is_named_before_any_data_are_drawn(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        ("rank missing --gallery codes.npz", "is not a file; expected a query image"),
+        ("rank here.png --gallery missing", "is not a file; expected one of `reid encode`"),
+        ("encode missing --weights run --out o.npz", "is not a folder; expected one that holds"),
+        ("encode images --weights missing --out o.npz", "does not exist; expected a run folder"),
+        ("evaluate missing --data images", "does not exist; expected a run folder"),
+        ("evaluate run --data missing", "is not a folder. Expected PKU-ReID's names"),
+        ("export missing --out o.onnx", "contains no completed run; expected config.json"),
+        ("records missing --out out", "no completed run under"),
+        ("records --out missing", "expected the JSON files of `reid records`"),
+        ("compare missing set1 set2", "expected the JSON files of `reid records`"),
+        ("compare missing.zip missing.zip", "is no crate of `reid crate`"),
+        ("crate missing.yaml --out o.zip", "or the path of a .yaml file"),
+        ("croissant missing", "is neither a folder of `reid synth` nor a CSV file"),
+        ("notebook missing out.ipynb", "is not a file; expected a notebook (.ipynb)"),
+        ("notebook here.png out.ipynb", "here.png is no notebook (.ipynb): "),
+        ("check missing", "is not a folder. Expected PKU-ReID's names"),
+        ("check images --persons missing", "expected a JSON file with a list of ids"),
+        ("expect smoke missing", "no completed run under"),
+    ],
+)
+def test_a_missing_file_is_named_with_what_was_expected(
+    tmp_path, monkeypatch, capsys, arguments, expected
+):
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "images", 1)
+    (tmp_path / "here.png").write_text("no image")
+    assert main(arguments.split()) == 2
+    said = capsys.readouterr().err
+    assert "missing" in said or "here.png" in said
+    assert said.count("\n") == 1 and expected in said
+
+
 def test_expected_scores_need_a_known_preset_and_finished_runs(tmp_path, capsys):
     assert main(["expect", "nope", str(tmp_path)]) == 2
     assert "no preset 'nope'" in capsys.readouterr().err

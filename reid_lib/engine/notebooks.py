@@ -38,7 +38,12 @@ def run_notebook(notebook: str | Path, executed: str | Path, parameters: dict[st
         papermill.PapermillExecutionError: a cell failed.
     """
     notebook, executed = Path(notebook), Path(executed)
-    known = papermill.inspect_notebook(str(notebook))
+    if not notebook.is_file():
+        raise ValueError(f"{notebook} is not a file; expected a notebook (.ipynb)")
+    try:
+        known = papermill.inspect_notebook(str(notebook))
+    except (ValueError, KeyError) as error:  # no JSON, or of something else
+        raise ValueError(f"{notebook} is no notebook (.ipynb): {error}") from None
     unknown = sorted(set(parameters) - set(known))
     if unknown:
         raise ValueError(

@@ -56,7 +56,9 @@ def _rank(arguments) -> None:
 def _evaluate(arguments) -> None:
     from reid_lib.retrieval.encoders import open_encoder
     from reid_lib.retrieval.evaluate import evaluate_data, scores_text
+    from reid_lib.retrieval.readers import read_images
 
+    read_images(arguments.data)  # report wrong data before the network is loaded
     print(scores_text(evaluate_data(open_encoder(arguments.weights), arguments.data)))
 
 

@@ -82,6 +82,8 @@ def read_codes_file(file: str | Path) -> dict[str, np.ndarray]:
     Raises:
         ValueError: it is not such a file.
     """
+    if not Path(file).is_file():
+        raise ValueError(f"{file} is not a file; expected one of `reid encode`")
     wanted = ("names", "codes", "folder", "weights", "weights_sha256")
     try:
         with np.load(file, allow_pickle=False) as archive:

@@ -48,6 +48,9 @@ def rank(
         >>> ranked[["rank", "name", "distance"]].values.tolist()
         [[1, '10.png', 0.0], [2, '15.png', 5.0]]
     """
+    for query in queries:
+        if not Path(query).is_file():
+            raise ValueError(f"{query} is not a file; expected a query image")
     content = read_codes_file(gallery)
     encoder = encoder or open_encoder(str(content["weights"]))
     if encoder.sha256 != content["weights_sha256"]:
