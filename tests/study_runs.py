@@ -14,12 +14,12 @@ from reid_lib.study.records import QUANTISED, SCORES, read_records, record
 LIKELY = {row.setting: row for row in load_preset("pku_likely").rows if row.backbone == "resnet18"}
 
 
-def a_run(setting="set2", split=0, rank1=0.5, persons=6, unit=None, train=None, **config) -> Run:
+def a_run(setting="set2", split=0, rank1=0.5, persons=6, unit=None, train=0.99, **config) -> Run:
     """Random codes, all scores alike; `unit`: those of unit codes, `train`: of training persons."""
     run = Run(None)
     scores, unit, train = (
         dict.fromkeys((*SCORES, "mAP_market", "mINP"), value)
-        for value in (rank1, unit, train or rank1)
+        for value in (rank1, unit, train)
     )
     three = ("A->B", "B->A", "both")
     given = {"row": setting, "setting": setting, "epochs": 15} | config
@@ -104,6 +104,6 @@ def likely(setting, scores, splits=None, **config) -> list[Run]:
     values = LIKELY[setting].model_dump(exclude={"setting", "split"})
     values |= {"weights_sha256": QUANTISED["resnet18"], **config}
     return [
-        a_run(setting, k, 0.1, unit=score, train=0.99, **values)
+        a_run(setting, k, 0.1, unit=score, **values)
         for k, score in zip(splits or range(len(scores)), scores, strict=True)
     ]

@@ -281,8 +281,24 @@ def test_runs_that_did_not_fit_their_training_persons_are_named_where_they_are_u
     runs += [a_run("set3", 0, 0.4, train=0.899), a_run("set3", 1, 0.4, train=0.9)]
     table = contrasts(frame_of(tmp_path, runs)).set_index(["contrast", "score"]).unfitted
     assert table["set2 - set1", "deciding mAP"] == ""
-    assert table["set3 - set2", "deciding mAP"] == "resnet18 set3, 1 split (0)"
-    assert not_fitted(read_records(tmp_path / "runs")) == "resnet18 set3, 1 split (0)"
+    words = "resnet18 set3, 1 split (0), training rank-1 89.9 %"
+    assert table["set3 - set2", "deciding mAP"] == words
+    frame = read_records(tmp_path / "runs")
+    assert not_fitted(frame) == words
+    frame.loc[frame.setting == "set3", "deciding train rank-1"] = [12.34, 56.78]
+    ends = "resnet18 set3, 2 splits (0, 1), training rank-1 12.3 % to 56.8 %"
+    assert not_fitted(frame) == ends
+
+
+def test_a_contrast_with_an_underfitted_run_has_no_verdict(tmp_path):
+    runs = several("set1", [0.5, 0.51, 0.5], train=0.99)
+    runs += several("set2", [0.6, 0.6, 0.61], train=0.99) + several(
+        "set3", [0.7, 0.7, 0.71], train=0.5
+    )
+    table = contrasts(frame_of(tmp_path, runs)).set_index("contrast")
+    assert set(table.loc["set2 - set1", "these persons"]) >= {"holds"}
+    for estimand in statistics.ESTIMANDS:
+        assert set(table.loc[["set3 - set2", "set3 - set1"], estimand]) == {"no verdict †"}
 
 
 # --- the planned tests ----------------------------------------------------------------------------
@@ -530,7 +546,14 @@ def test_one_split_differences_take_one_training_each_beside_the_papers_gap(tmp_
     gap = PAPER_TABLE["set2"]["mAP"] - PAPER_TABLE["set1"]["mAP"]
     assert ours.loc["mAP", "paper"] == pytest.approx(gap) == pytest.approx(2.0)
     assert ours.loc["mAP", "detectable"] == pytest.approx(detectable(ours.loc["mAP", "sd"], 3))
+    assert ours.than_paper.tolist() == ["", ""]  # the interval for these persons is wide
+    near = several("set1", [0.5] * 3) + several("set2", [0.51, 0.5101, 0.5102])
+    near += several("set3", [0.6, 0.6001, 0.6002])
+    near = one_split_differences(frame_of(tmp_path / "near", near)).set_index("contrast")
+    assert set(near.than_paper["set2 - set1"]) == {"smaller"}  # 1.0 against 2.9 and 2.0
+    assert set(near.than_paper["set3 - set2"]) == {"larger"}  # 9.0 against 1.3 and 3.3
     others = table[table.network.str.startswith("mobilenet")]
+    assert others.paper.isna().all() and set(others.than_paper) == {""}
     assert others.paper.isna().all() and len(others) == len(DECIDING)
     assert others.detectable.notna().all()  # two splits are enough
     one = one_split_differences(frame_of(tmp_path / "one", runs[:1] + runs[3:4]))

@@ -78,7 +78,8 @@ def one_split_differences(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         One row per network, contrast and score: the columns of `differences`, paper (the difference
-        that it reports; NaN on networks other than ResNet-18) and detectable
+        that it reports; NaN on networks other than ResNet-18), than_paper ("smaller" where this
+        lies above the interval for these persons, "larger" where below, else "") and detectable
         (`detectable` with these splits).
     """
     plain = frame[frame.changed == ""].sort_values("seed", kind="stable")
@@ -88,11 +89,13 @@ def one_split_differences(frame: pd.DataFrame) -> pd.DataFrame:
     for network, part in first.groupby("network", sort=False):
         pairs += pairs_of(part, network=network)
     table = differences(pairs, DECIDING).replace({"score": DECIDING})
-    table = table.assign(paper=np.nan, detectable=np.nan)
+    table = table.assign(paper=np.nan, detectable=np.nan, than_paper="")
     for i, row in table.iterrows():
         better, worse = row.contrast.split(" - ")
         if row.network.startswith("resnet18,"):
             table.loc[i, "paper"] = paper[row.score][better] - paper[row.score][worse]
         if row.splits > 1:
             table.loc[i, "detectable"] = detectable(row.sd, row.splits)
+    table.loc[table.paper > table.these_high, "than_paper"] = "smaller"
+    table.loc[table.paper < table.these_low, "than_paper"] = "larger"
     return table

@@ -22,6 +22,7 @@ CONTRASTS = (("set2", "set1"), ("set3", "set2"), ("set3", "set1"), ("set3", "htr
 ESTIMANDS = {"these persons": "these_", "new persons": ""}  # prefix of low, high and p
 LEVEL = 0.05
 FITTED = 90.0  # rank-1 in percent on its training persons, below which a run underfits
+NO_VERDICT = "no verdict †"  # where a run behind it underfits
 PRIMARY_SCORES = {f"unit {LAST} rank-1": "rank-1", f"unit {LAST} mAP": "mAP"}
 PLANNED = 10  # splits; no verdict on the runs of the plan before all of them
 PRIMARY_SPLITS = {"all splits": range(PLANNED), "splits 2 to 9": range(2, PLANNED)}
@@ -176,13 +177,19 @@ def judged(part: pd.DataFrame) -> dict[str, str]:
 
 
 def not_fitted(*parts: pd.DataFrame) -> str:
-    """Names the underfitted runs: rank-1 on their training persons below `FITTED`; "" for none."""
+    """Names the underfitted runs, whose rank-1 on their training persons is below `FITTED`.
+
+    Returns:
+        Backbone, setting, splits and this rank-1, the runs separated by "; ". "" for none.
+    """
     low = [part[part["deciding train rank-1"] < FITTED] for part in parts]
+    texts = []
     runs = pd.concat(low).drop_duplicates("record")
-    return "; ".join(
-        f"{backbone} {setting}, {splits_words(listed(part.split))}"
-        for (backbone, setting), part in runs.groupby(["backbone", "setting"], sort=False)
-    )
+    for (backbone, setting), part in runs.groupby(["backbone", "setting"], sort=False):
+        ends = part["deciding train rank-1"].agg(["min", "max"]).map("{:.1f} %".format)
+        words = f"{backbone} {setting}, {splits_words(listed(part.split))}"
+        texts.append(f"{words}, training rank-1 {' to '.join(dict.fromkeys(ends))}")
+    return "; ".join(texts)
 
 
 def contrasts(frame: pd.DataFrame) -> pd.DataFrame:
@@ -197,8 +204,9 @@ def contrasts(frame: pd.DataFrame) -> pd.DataFrame:
     Returns:
         One row per claim, network, contrast and score: the columns of `differences`; better (1
         where a larger value is better, else -1); "these persons" and "new persons": the contrast's
-        verdict, which rests on all its scores (the gap and the fall have one verdict each); on runs
-        of the plan "not yet measured" until all planned splits are there.
+        verdict, which rests on all its scores (the gap and the fall have one verdict each);
+        `NO_VERDICT` where a run underfits; on runs of the plan "not yet measured" until all planned
+        splits are there.
     """
     frame = frame[(frame.changed == "") & frame.train_persons.isna()]
     scores, views = [], []
@@ -219,7 +227,7 @@ def contrasts(frame: pd.DataFrame) -> pd.DataFrame:
     table = pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
     waiting = set(planned(frame).network)
     for _, part in table.groupby(["claim", "network", "contrast", table.score == "fall"]):
-        said = judged(part)
+        said = dict.fromkeys(ESTIMANDS, NO_VERDICT) if part.unfitted.any() else judged(part)
         if part.network.iloc[0] in waiting and part.splits.iloc[0] < PLANNED:
             said = dict.fromkeys(said, waiting_words(part.splits.iloc[0], PLANNED))
         table.loc[part.index, list(said)] = list(said.values())
@@ -280,12 +288,15 @@ def planned(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[chosen & ~frame.validation & frame.train_persons.isna()]
 
 
-def primary_family(frame: pd.DataFrame) -> pd.DataFrame:
+def primary_family(frame: pd.DataFrame, scores: dict = PRIMARY_SCORES) -> pd.DataFrame:
     """The eight tests that were planned before their runs, with Holm's correction.
 
     ResNet-18 from the quantised weights, likely reading, seed 0, unit codes, means over the last
     epochs: `CONTRASTS` in rank-1 and mAP. Everything else in this module is exploratory.
 
+    Args:
+        frame: what `read_records` returns.
+        scores: columns of rank-1 and mAP -> their names; others than the plan's are exploratory.
     Returns:
         For all splits and for splits 2 to 9 only (`over`), eight rows, by contrast and score: the
         columns of `differences` (NaN where a contrast has no run), and for each estimand "holm" and
@@ -297,16 +308,16 @@ def primary_family(frame: pd.DataFrame) -> pd.DataFrame:
     if runs.empty:
         return pd.DataFrame()
     names = [f"{better} - {worse}" for better, worse in CONTRASTS]
-    tests = pd.MultiIndex.from_product([names, PRIMARY_SCORES], names=["contrast", "score"])
+    tests = pd.MultiIndex.from_product([names, scores], names=["contrast", "score"])
     for over, splits in PRIMARY_SPLITS.items():
-        table = differences(pairs_of(runs[runs.split.isin(splits)], over=over), PRIMARY_SCORES)
+        table = differences(pairs_of(runs[runs.split.isin(splits)], over=over), scores)
         if table.empty:
             continue
         family = table.set_index(["contrast", "score"]).reindex(tests).reset_index()
         family = family.fillna({"splits": 0, "unfitted": "", "over": over})
         family["wanted"] = len(splits)
         family = judge_family(family, ["contrast"], ("holds", "does not hold"))
-        families.append(family.replace({"score": PRIMARY_SCORES}))
+        families.append(family.replace({"score": scores}))
     return pd.concat(families, ignore_index=True) if families else pd.DataFrame()
 
 
