@@ -55,8 +55,21 @@ def test_the_answer_adapts_to_the_records(tmp_path):
     assert few.startswith("**0 of 0 measured readings")
     assert "- Not yet measured: resnet18 (3 of 10 splits; set2 - set1 = +1" in few
     down = answer_text(frame_of(tmp_path / "down", ladder(several, 0.5, 0.6, 0.4)))
-    assert "a difference is significantly reversed: resnet18 (10 splits" in down
+    assert "a difference is reversed in both scores: resnet18 (10 splits" in down
     assert "- batches: not yet measured in the likely reading." in down
+
+
+def test_a_reading_with_an_underfitted_run_is_not_counted(tmp_path):
+    runs = ladder(several, 0.5, 0.6, 0.7, train=0.99)
+    fitted = answer_text(frame_of(tmp_path / "fitted", runs))
+    assert fitted.startswith("**1 of 1 measured readings")
+    frame = frame_of(
+        tmp_path / "ended", runs[:-10] + ladder(several, 0.5, 0.6, 0.7, train=0.5)[-10:]
+    )
+    assert readings(frame).order.tolist() == ["no verdict †"]
+    text = answer_text(frame)
+    assert text.startswith("**0 of 0 measured readings") and "there are none." in text
+    assert "†: resnet18 set3, 10 splits (0 to 9), training rank-1 " in text
 
 
 def test_the_planned_reading_is_judged_by_the_planned_tests_and_by_seed_0(tmp_path):
@@ -104,7 +117,14 @@ def test_the_weight_of_normalisation_is_that_of_unit_codes_over_raw_ones(tmp_pat
 def test_the_committed_answer_counts_the_committed_readings():
     frame = everything(COMMITTED)
     table, text = readings(frame), answer_text(frame)
-    measured = table[~table.order.str.startswith("not yet measured")]
+    measured = table[~table.order.str.startswith(("not yet measured", "no verdict"))]
+    ten, three = (measured.splits.str.startswith(f"{n} ").sum() for n in (10, 3))
+    assert f"there are {ten} with 10 splits and {three} with 3 splits; " in text
+    (network,) = measured.name[measured.choice != ""].unique()
+    assert f"; {(measured.choice != '').sum()} vary choices of {network}." in text
+    ended = table[table.unfitted != ""]
+    assert len(ended) and set(ended.order) == {"no verdict †"}
+    assert all(f"; †: {words})" in text for words in ended.unfitted)
     found = re.match(
         r"\*\*(\d+) of (\d+) measured .*; (\d+) more show this order in the means only", text
     ).groups()

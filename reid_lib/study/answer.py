@@ -5,6 +5,8 @@ import pandas as pd
 from reid_lib.study.choices import orders
 from reid_lib.study.records import DECIDING, LAST, LIKELY, brief, splits_words
 from reid_lib.study.statistics import (
+    NO_VERDICT,
+    PLANNED,
     differences,
     judged,
     planned,
@@ -25,8 +27,9 @@ TWO = ("set2 - set1", "set3 - set2")
 ORDERS = {  # does a reading reproduce the paper's order?
     "yes": "Order reproduced, intervals exclude zero",
     "in the means": "Order reproduced in the means only",
-    "no": "Order not reproduced, a difference is significantly reversed",
-    "not in the means": "Order not reproduced in the means, no difference significantly reversed",
+    "no": "Order not reproduced, a difference is reversed in both scores",
+    "not in the means": "Order not reproduced in the means, no difference reversed in both scores",
+    NO_VERDICT: "No verdict †, a network underfits",
     "not yet measured": "Not yet measured",
 }
 
@@ -40,8 +43,8 @@ def readings(frame: pd.DataFrame) -> pd.DataFrame:
         One row per network and choice that set 3 and set 2 were trained in: name, choice ("" for
         none), splits, `TWO` (rank-1 / mAP, in points), order: `yes` (both contrasts hold for these
         persons, by the planned tests where there are any), `in the means` (all four differences are
-        above zero), `no` (a contrast does not hold), `not in the means`, or `not yet measured`
-        where planned splits or set 1 are missing.
+        above zero), `no` (a contrast does not hold), `not in the means`, `NO_VERDICT` where a run
+        underfits, or `not yet measured` where planned splits or set 1 are missing; unfitted.
     """
     frame = _first(frame)
     table, family, lines = orders(frame, DECIDING), primary_family(frame), []
@@ -58,16 +61,18 @@ def readings(frame: pd.DataFrame) -> pd.DataFrame:
         if choice == "" and network in set(planned(frame).network):
             rows = family.drop_duplicates("contrast").set_index("contrast")  # of all splits
             said = {name: rows.loc[name] for name in TWO}
-        lines.append(
-            line | {"order": _order(part, [row["these persons"] for row in said.values()])}
-        )
-    columns = ["network", "name", "choice", "splits", *TWO, "order"]
+        line["order"] = _order(part, [row["these persons"] for row in said.values()])
+        line["unfitted"] = "; ".join(dict.fromkeys(part.unfitted[part.unfitted != ""]))
+        lines.append(line)
+    columns = ["network", "name", "choice", "splits", *TWO, "order", "unfitted"]
     return pd.DataFrame(lines, columns=columns)
 
 
 def _order(part: pd.DataFrame, said: list[str]) -> str:
     """The column `order` of `readings`, from differences and the contrasts' verdicts."""
     waiting = [words for words in said if words.startswith("not yet measured")]
+    if (part.unfitted != "").any() and not waiting:
+        return NO_VERDICT
     if waiting or "does not hold" in said:
         return min(waiting, default="no")
     if len(said) < 2:
@@ -116,11 +121,13 @@ def answer_text(frame: pd.DataFrame) -> str:
     """The answer in sentences, as Markdown, from the records that `summary.everything` returns."""
     table = readings(frame)
     kind, lines = table.order.str.partition(" (")[0], []
-    measured, ours, nearly = (kind != "not yet measured"), kind == "yes", kind == "in the means"
+    ours, nearly = kind == "yes", kind == "in the means"
+    measured = table[~kind.isin(["not yet measured", NO_VERDICT])]
     head = (
-        f"**{ours.sum()} of {measured.sum()} measured readings reproduce the paper's order, set 1 "
+        f"**{ours.sum()} of {len(measured)} measured readings reproduce the paper's order, set 1 "
         "< set 2 < set 3 in rank-1 and mAP, with 95 % intervals that exclude zero (planned tests: "
-        f"corrected p < 0.05); {nearly.sum()} more show this order in the means only.**"
+        f"corrected p < 0.05); {nearly.sum()} more show this order in the means only.** "
+        f"{_kinds(measured)}"
     )
     for order, words in ORDERS.items():
         part = table[kind == order]
@@ -145,12 +152,27 @@ def answer_text(frame: pd.DataFrame) -> str:
     return "\n".join([head, "", *lines, "", what, "", *where, "", NOTES["answer"]])
 
 
+def _kinds(table: pd.DataFrame) -> str:
+    """What the measured readings are: their splits and networks, and the paper's own network."""
+    splits = table.splits.str.partition(" ")[0].astype(int)
+    counts = [f"{n} with {k} splits" for k, n in splits.value_counts().sort_index()[::-1].items()]
+    varied = table[table.choice != ""].name.value_counts()
+    text = f"Of these readings there are {' and '.join(counts) or 'none'}"
+    text += "".join(f"; {n} vary choices of {name}" for name, n in varied.items()) + "."
+    if (splits < PLANNED).any():
+        text += f" {NOTES['few splits']}"
+    own = table[table.network.str.match("resnet18, .*ImageNet").astype(bool)]
+    texts = map(_reading, own.to_dict("records"))
+    return f"{text} {NOTES['own network']} {'; '.join(texts) or 'none'}."
+
+
 def _reading(row: dict) -> str:
     """A reading with its differences, in words."""
     choice = f" with {row['choice']}" if row["choice"] else ""
     waiting = row["order"].partition(" (")[2].strip(")") or splits_words(row["splits"])
     gains = [f"{name} = {row[name]}" for name in TWO if row[name]]
-    return f"{row['name']}{choice} ({waiting}; {', '.join(gains)})"
+    unfitted = f"; †: {row['unfitted']}" if row["unfitted"] else ""
+    return f"{row['name']}{choice} ({waiting}; {', '.join(gains)}{unfitted})"
 
 
 def _moved(table: pd.DataFrame, ingredient: str) -> str:
