@@ -13,6 +13,7 @@ from reid_lib.study.tables import (
     caption,
     change,
     primary_text,
+    signed,
     simple_text,
     table1,
     table_text,
@@ -111,7 +112,10 @@ def test_the_tables_of_many_runs_show_both_intervals_and_what_they_are_for(tmp_p
     cell = f"60.0 [{60 - these:.1f}, {60 + these:.1f}] [{60 - new:.1f}, 100.0]"
     assert 60 + new > 100 and f"| set2 | 3 (0 to 2) | {cell} |" in text
     assert "| set1 | 1 (0) | 50.0 | 50.0 |" in text
-    assert "The first is for these 12 persons" in text and "The second is for new persons" in text
+    assert (
+        "The first is for these 12 persons" in text
+        and "approximately, for new persons like these" in text
+    )
     assert "does not shrink to zero" in text
 
 
@@ -165,13 +169,16 @@ def test_the_caption_names_quantised_weights_and_their_licence():
 
 def test_every_verdict_stands_for_both_estimands_and_names_what_did_not_fit(tmp_path):
     runs = several("set1", [0.5] * 10, train=0.99)
-    runs += several("set2", [0.51, 0.53] * 5, train=0.5)
+    runs += several("set2", [0.51, 0.53] * 5, train=0.95)
+    runs += several("set3", [0.51, 0.53] * 5, train=0.5)
     frame = frame_of(tmp_path, runs)
     text = verdicts_text(frame)
-    row = contrasts(frame).iloc[0]
+    row, ended = contrasts(frame).iloc[0], contrasts(frame).iloc[2]
     cells = ["1", "resnet18", "set2 - set1", "holds", "inconclusive", "10 (0 to 9)"]
     assert f"| {' | '.join(cells)} | {change(row)} | {change(row)} |" in text
-    assert f"{change(row)} | resnet18 set2, 10 splits (0 to 9) |" in text
+    words = "resnet18 set3, 10 splits (0 to 9), training rank-1 50.0 %"
+    assert f"{change(row)} |  |" in text and f"{change(ended)} | {words} |" in text
+    assert "| set3 - set2 | no verdict † | no verdict † |" in text
     assert change(row).endswith(", 10 of 10") and change(row).count("[") == 2
     assert "not corrected for multiple comparisons" in text
     assert "Not measured: claim 2, 4." in text
@@ -207,8 +214,28 @@ def test_one_split_differences_stand_beside_the_papers_gap(tmp_path):
     runs += several("set2", [0.5], backbone="mobilenet_v2")
     text = simple_text("one-split", frame_of(tmp_path, runs))
     deviation = 2 * 2**0.5
-    assert f"| resnet18 | set2 - set1 | rank-1 | 2 | +4.0 | {deviation:.1f} | +2.9 |" in text
-    assert "| mobilenet_v2 | set2 - set1 | mAP | 1 | +0.0 |  |  |  |" in text
+    assert f"| resnet18 | set2 - set1 | rank-1 | 2 | +4.0 | {deviation:.1f} | +2.9 |  |" in text
+    assert "| mobilenet_v2 | set2 - set1 | mAP | 1 | +0.0 |  |  |  |  |" in text
+
+
+def test_a_number_that_rounds_to_zero_has_one_digit_more_where_it_has_a_sign():
+    shown = [signed(x) for x in (-0.04, 0.04, -0.06, 0.0, -1e-12, 1.25, -0.001)]
+    assert shown == ["-0.04", "+0.04", "-0.1", "+0.0", "+0.0", "+1.2", "-0.00"]
+    assert signed(0.0004, 3) == "+0.0004"
+    row = pd.Series({"difference": 0.19, "these_low": -0.01, "these_high": 0.4, "low": -0.5})
+    row = pd.concat([row, pd.Series({"high": 0.8, "agree": 7, "splits": 10})])
+    assert change(row) == "+0.2 [-0.01, +0.4] [-0.5, +0.8], 7 of 10"
+
+
+def test_the_planned_contrasts_are_judged_in_one_table_only(tmp_path):
+    frame = frame_of(tmp_path, likely("set1", [0.5] * 10) + likely("set2", [0.6] * 10))
+    text = verdicts_text(frame)
+    assert "| 1 | resnet18" not in text and "primary.md" in text and "| 3 | resnet18" in text
+    assert "Not measured: claim 2, 4." in text
+    ours = verdicts_text(
+        frame_of(tmp_path / "ours", several("set1", [0.5] * 2) + several("set2", [0.6] * 2))
+    )
+    assert "| 1 | resnet18" in ours and "primary.md" not in ours
 
 
 def test_views_are_means_over_the_splits(tmp_path):

@@ -152,7 +152,10 @@ def scatter_text(frame: pd.DataFrame) -> str:
     forms |= {"rank-1": "{:.1f}", "mAP": "{:.1f}", "rank-1 minus that of set 2": "{}"}
     forms |= {first: "{:.2g}", last: "{:.2g}", norm: "{:.2f}"}
     cells = table.rename(columns=names).set_index(table.network.map(brief(frame)))
-    return f"{markdown(cells[list(forms)], **forms)}\n\n{NOTES['choices']}\n"
+    cells = cells[list(forms)]
+    if table.unfitted.any():
+        cells["underfitted runs"] = table.unfitted.to_numpy()
+    return f"{markdown(cells, **forms)}\n\n{NOTES['choices']}\n"
 
 
 def recipes_text(frame: pd.DataFrame) -> str:

@@ -1,36 +1,52 @@
 """The claims in words, and the comparison of two settings, with numbers from the records."""
 
-import re
 from pathlib import Path
 
 import pandas as pd
 
 from reid_lib.metrics import paired_test
+from reid_lib.study.exploratory import (
+    beside_planned,
+    subject,
+    verdict_words,
+    viewpoint_measures,
+)
 from reid_lib.study.noise import one_split_differences
-from reid_lib.study.records import LAST, brief, listed, read_records, splits_words
+from reid_lib.study.records import DECIDING, LAST, listed, read_records, splits_words
 from reid_lib.study.statistics import (
     ESTIMANDS,
+    NO_VERDICT,
     contrasts,
     differences,
     planned,
     primary_family,
 )
-from reid_lib.study.tables import NOTES, change, estimands_note, markdown, notices
+from reid_lib.study.tables import (
+    NOTES,
+    change,
+    estimands_note,
+    interval,
+    markdown,
+    notices,
+    signed,
+)
 
 CLAIMS = {
     "1": "on ResNet-18 the compact loss improves the scores (set 2 > set 1), and the scatter loss "
     "improves them further (set 3 > set 2, set 1 and the triplet loss)",
     "2": "ResNet-18 beats ResNet-50 under the triplet loss",
-    "3": "the compact loss makes a person's codes agree across viewpoints",
-    "4": "the compact and the scatter loss also improve the scores of other networks",
+    "3": "the compact loss makes a person's codes agree across viewpoints (it narrows the gap "
+    "between the distances of opposite and of equal views)",
+    "4": "the compact and the scatter loss also improve the scores of other networks (our test of "
+    "the paper's sentence that they can be integrated into different networks)",
 }
 OVERTURN = {
     "1": "the authors' code or weights; the remaining persons of PKU-ReID",
     "2": "ResNet-50 trained until it fits its training persons",
-    "3": "another measure of agreement across viewpoints",
+    "3": "another measure of agreement across viewpoints, such as the other two",
     "4": "other networks, or more splits of these",
 }
-WORST = ("does not hold", "not yet measured", "inconclusive", "holds")
+WORST = (NO_VERDICT, "does not hold", "not yet measured", "inconclusive", "holds")
 
 
 def told(frame: pd.DataFrame) -> pd.DataFrame:
@@ -40,36 +56,49 @@ def told(frame: pd.DataFrame) -> pd.DataFrame:
     tests (`primary_family`) replace the exploratory ones of the same network.
 
     Returns:
-        The rows of `contrasts`; kind: "planned tests" or "exploratory"; name: the short
-        name of the network.
+        The rows of `contrasts`; kind: "planned tests" or "exploratory, uncorrected"; name: the
+        network without the backbones that claim 2 compares; paper and than_paper, of the planned
+        tests, and detectable: those of `one_split_differences`.
     """
     table = contrasts(frame)
     triplet = (table.claim == "2") & table.contrast.str.endswith(", htri")
     table = table[table.claim.isin(["1", "4"]) | (table.score == "gap") | triplet]
-    table = table.assign(kind="exploratory")
+    table = table.assign(kind="exploratory, uncorrected").replace({"score": DECIDING})
+    keys, single = ["network", "contrast", "score"], one_split_differences(frame)
     family = primary_family(frame)
     if len(family):
         network = planned(frame).network.iloc[0]
         family = family[family.over == family.over.iloc[0]]
         family = family.assign(claim="1", network=network, kind="planned tests")
+        family.loc[family.unfitted != "", list(ESTIMANDS)] = NO_VERDICT
         table = pd.concat([family, table[(table.claim != "1") | (table.network != network)]])
-    table["name"] = table.network.replace(brief(frame)).str.removeprefix("resnet18, resnet50, ")
+    columns = ["paper", "than_paper", "detectable"]
+    table = table.merge(single[keys + columns], "left", on=keys) if len(single) else table
+    table = table.reindex(columns=dict.fromkeys([*table, *columns]))
+    table.loc[table.kind != "planned tests", columns[:2]] = None
+    table["than_paper"] = table.than_paper.fillna("")
+    table["name"] = table.network.str.removeprefix("resnet18, resnet50, ")
     return table.sort_values("claim", kind="stable", ignore_index=True)
 
 
 def claim_verdicts(frame: pd.DataFrame) -> pd.DataFrame:
     """The verdict of each claim on each network, from the contrasts of `told`.
 
-    A claim holds if all its contrasts hold, and does not hold if at least one does not hold;
-    otherwise it is not yet measured if a contrast lacks planned splits, else inconclusive.
+    A claim has no verdict if a run of one of its contrasts underfits. It holds if all its contrasts
+    hold, and does not hold if at least one does not hold; otherwise it is not yet measured if a
+    contrast lacks planned splits, else inconclusive.
 
     Returns:
-        Indexed by claim: network, name, unfitted, "these persons" and "new persons" (verdicts).
+        Indexed by claim: network, name, kind, splits (in words), unfitted, "these persons" and "new
+        persons" (verdicts), parts: the contrasts by verdict; for claim 3, the other measures too.
     """
-    lines = []
+    lines, views = [], viewpoint_measures(frame)
     for (claim, network), part in told(frame).groupby(["claim", "network"], sort=False):
-        unfitted = _runs(part)
-        line = {"claim": claim, "network": network, "name": part.name.iloc[0], "unfitted": unfitted}
+        line = {"claim": claim, "network": network, "unfitted": _runs(part)}
+        line |= {"name": part.name.iloc[0], "kind": part.kind.iloc[0], "parts": _parts(part)}
+        line["splits"] = splits_words(part.which.dropna().iloc[0]).partition(" (")[0]
+        if claim == "3":
+            line["parts"] += views.get(network, {}).get("verdicts", "")
         for estimand in ESTIMANDS:
             said = sorted(set(part[estimand]))
             line[estimand] = next(s for first in WORST for s in said if s.startswith(first))
@@ -100,43 +129,71 @@ def _runs(part: pd.DataFrame) -> str:
     return "; ".join(dict.fromkeys(filter(None, "; ".join(part.unfitted).split("; "))))
 
 
+def _parts(part: pd.DataFrame) -> str:
+    """The contrasts of one claim on one network, grouped by verdict; "" if these words add none."""
+    groups, scores = {}, part.score.nunique()
+    for contrast, rows in part.groupby("contrast", sort=False):
+        than = [f"{row.score} {row.than_paper}" for row in rows.itertuples() if row.than_paper]
+        same = len(than) == scores and rows.than_paper.nunique() == 1
+        than = rows.than_paper.iloc[0] if same else ", ".join(than)
+        words = subject(contrast, "<" if part.claim.iloc[0] == "3" else ">")
+        words += f" ({than} than the paper's)" if than else ""
+        groups.setdefault(verdict_words(rows.iloc[0]), []).append(words)
+    texts = [f"{verdict[0].upper()}{verdict[1:]}: {', '.join(w)}" for verdict, w in groups.items()]
+    return f". {'. '.join(texts)}" if len(texts) > 1 or part.than_paper.any() else ""
+
+
 def _short(said: dict) -> str:
     """A claim's verdict on one network at a glance."""
-    these, new = (said[name] for name in ESTIMANDS)
-    text = f"{said['name']}: **{these}**" + ("" if these == new else f" (new persons: {new})")
-    return text + (" †" if said["unfitted"] else "")
+    words = verdict_words(said, "**{}**") + said["parts"]
+    text = f"{said['name']} ({said['kind']}, {said['splits']}): {words}"
+    return text + (f". Underfitted: {said['unfitted']}" if said["unfitted"] else "")
 
 
-def verdict_words(said) -> str:
-    """Verdicts for these and for new persons in words."""
-    these, new = (said[name] for name in ESTIMANDS)
-    return these if these == new else f"{these} for these persons, {new} for new persons"
+def _measured(rows: pd.DataFrame) -> str:
+    """The differences of one contrast with their intervals for these persons, in words."""
+    if rows.score.iloc[0] == "gap":
+        row, where = rows.iloc[0], "the viewpoint gap of the relative distance (180 - 0 degrees)"
+        return f"{signed(row.difference, 3)}{interval(row, 'these_', 3)} in {where}"
+    texts = []
+    for _, row in rows.iterrows():
+        unit = "points of rank-1" if row.score == "rank-1" else f"of {row.score}"
+        text = f"{signed(row.difference)}{interval(row, 'these_')} {unit}"
+        if row.kind == "planned tests":
+            text += f" (paper: {row.paper:+.1f})"
+        texts.append(text)
+    return " and ".join(texts)
+
+
+def _power(rows: pd.DataFrame) -> str:
+    """The smallest difference that a test of each contrast is likely to find; "" if unknown."""
+    found = rows.dropna(subset="detectable")
+    sizes = [
+        f"{' / '.join(map('{:.1f}'.format, part.detectable))} for {subject(contrast)}"
+        for contrast, part in found.groupby("contrast", sort=False)
+    ]
+    if not sizes:
+        return ""
+    return f" {NOTES['power'].format(', '.join(sizes))}"
 
 
 def sentences(frame: pd.DataFrame) -> list[str]:
     """What was measured of each claim on each network: numbers and verdicts from the records."""
-    least = one_split_differences(frame)
-    least = least[least.score == "rank-1"].groupby("network").detectable.max()
-    texts = []
+    texts, views = [], viewpoint_measures(frame)
     for (claim, network), rows in told(frame).groupby(["claim", "network"], sort=False):
-        form = "{:+.1f} points of rank-1 and {:+.1f} of mAP"
-        if claim == "3":
-            form = "{:+.3f} in the viewpoint gap of the relative distance (180 - 0 degrees)"
         parts = []
         for contrast, part in rows.groupby("contrast", sort=False):
-            subject = re.sub("set([123])", r"set \1", contrast).replace("resnet", "ResNet-")
-            numbers = f" = {form.format(*part.difference)}" if part.splits.iloc[0] else ""
-            parts.append(f"{subject}{numbers}: {verdict_words(part.iloc[0])}")
-        which = splits_words(rows.which.dropna().iloc[0])
-        text = f"Claim {claim}, {rows.name.iloc[0]} ({rows.kind.iloc[0]}, {which}): "
-        text += f"{'; '.join(parts)}."
-        if claim in "14" and least.get(network, 0) > 0:
-            text += (
-                " With this number of splits a paired t test detects a difference of "
-                f"{least[network]:.1f} points of rank-1 with 80 % power."
-            )
-        unfitted = _runs(rows)
+            numbers = f" = {_measured(part)}" if part.splits.iloc[0] else ""
+            parts.append(f"{subject(contrast)}{numbers}: {verdict_words(part.iloc[0])}")
+        which, kind = splits_words(rows.which.dropna().iloc[0]), rows.kind.iloc[0]
+        text = f"Claim {claim}, {rows.name.iloc[0]} ({kind}, {which}): {'; '.join(parts)}."
+        if claim in "14":
+            text += _power(rows)
+        if claim == "3":
+            text += views.get(network, {}).get("numbers", "")
+        unfitted, more = _runs(rows), beside_planned(frame) if kind == "planned tests" else ""
         text += f" Underfitted runs: {unfitted}." if unfitted else ""
+        text += f"\n  - {more}" if more else ""
         texts.append(text)
     return texts
 

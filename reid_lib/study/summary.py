@@ -15,6 +15,7 @@ from reid_lib.engine.files import write_text
 from reid_lib.engine.runs import Run, read_runs, scores_frame
 from reid_lib.study import tables
 from reid_lib.study.claims import claims_text
+from reid_lib.study.exploratory import beside_planned
 from reid_lib.study.records import COMMITTED, DIRECTION, NOT_LISTED, read_records
 
 TEXTS = {  # a file's name -> its text
@@ -22,6 +23,7 @@ TEXTS = {  # a file's name -> its text
     "verdicts": tables.verdicts_text,
     "viewpoint": tables.viewpoint_text,
     "primary": tables.primary_text,
+    "beside": beside_planned,
     **{name: functools.partial(tables.simple_text, name) for name in tables.SIMPLE},
 }
 SEEDS_APART = 3  # a tolerance is this many standard deviations over seeds,

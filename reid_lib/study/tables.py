@@ -28,6 +28,7 @@ from reid_lib.study.statistics import (
     ESTIMANDS,
     contrasts,
     means,
+    planned,
     prediction,
     primary_family,
 )
@@ -74,11 +75,27 @@ def change(row: pd.Series, digits: int = 1, both: bool = True) -> str:
         digits: after the decimal point.
         both: whether to show the interval for these persons too, before that for new ones.
     """
-    text = f"{row.difference:+.{digits}f}"
-    for prefix in list(ESTIMANDS.values())[0 if both else 1 :]:
-        low, high = row[f"{prefix}low"], row[f"{prefix}high"]
-        text += "" if np.isnan(low) else f" [{low:+.{digits}f}, {high:+.{digits}f}]"
+    ends = [interval(row, prefix, digits) for prefix in ESTIMANDS.values()]
+    text = f"{signed(row.difference, digits)}{''.join(ends[0 if both else 1 :])}"
     return f"{text}, {int(row.agree)} of {int(row.splits)}"
+
+
+def interval(row: pd.Series, prefix: str, digits: int = 1) -> str:
+    """One of a difference's intervals, such as " [+0.6, +2.5]"; "" where it has none."""
+    low, high = row[f"{prefix}low"], row[f"{prefix}high"]
+    return "" if np.isnan(low) else f" [{signed(low, digits)}, {signed(high, digits)}]"
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """A number with its sign, and one digit more where it would be rounded to zero.
+
+    Example:
+        >>> signed(-0.04), signed(-0.06), signed(0.0)
+        ('-0.04', '-0.1', '+0.0')
+    """
+    value = 0.0 if abs(value) < 1e-9 else value  # the rest of a floating-point sum
+    text = f"{value:+.{digits}f}"
+    return text if float(text) or not value else f"{value:+.{digits + 1}f}"
 
 
 def estimands_note(frame: pd.DataFrame) -> str:
@@ -249,6 +266,9 @@ def _score(row: pd.Series) -> str:
 def verdicts_text(frame: pd.DataFrame) -> str:
     """Markdown tables of the claims: scores, two viewpoint differences (claim 3), compactness."""
     table = contrasts(frame)
+    missing = [claim for claim in "1234" if claim not in set(table.claim)]
+    elsewhere = (table.claim == "1") & table.network.isin(planned(frame).network)
+    table = table[~elsewhere]
     kind = table.score.map({"gap": "gap", "fall": "fall"} | dict.fromkeys(NEAR, "near"))
     titles = {
         "scores": "Scores, in points",
@@ -262,7 +282,8 @@ def verdicts_text(frame: pd.DataFrame) -> str:
         if len(part):
             cells = _verdicts(part, frame, 3 if name in ("gap", "near") else 1)
             texts.append(f"{title}; each cell: {CHANGE_HEAD}:\n\n{cells}")
-    missing = [claim for claim in "1234" if claim not in set(table.claim)]
+    if elsewhere.any():
+        texts.append(NOTES["elsewhere"])
     if missing:
         texts.append(f"Not measured: claim {', '.join(missing)}.")
     if len(table):
@@ -311,12 +332,17 @@ def _p(value: float) -> str:
 
 
 HEADS = {"paper": "paper's difference", "detectable": "minimum detectable difference"}
-HEADS |= {"these_low": "interval from", "these_high": "to", "said": "verdict"}
+HEADS |= {
+    "than_paper": "compared with the paper's",
+    "these_low": "interval from",
+    "these_high": "to",
+    "said": "verdict",
+}
 SIMPLE = {  # tables whose rows are those of a function: its columns, and the format of each
     "one-split": (
         one_split_differences,
         {"contrast": "{}", "score": "{}", "splits": "{}", "difference": "{:+.1f}", "sd": "{:.1f}"}
-        | {"paper": "{:+.1f}", "detectable": "{:.1f}"},
+        | {"paper": "{:+.1f}", "than_paper": "{}", "detectable": "{:.1f}"},
     ),
     "seeds": (
         seed_noise,
