@@ -109,13 +109,13 @@ def a_table(rows=ROWS):
 
 
 def splits_of(networks, settings=("htri", "set1", "set2", "set3")):
-    scores = pd.DataFrame(
-        [(n, s, 60 + k, 50 + k) for n in networks for s in settings for k in range(3)],
-        columns=["network", "setting", "rank-1", "mAP"],
+    means = {"rank-1": 61.0, "mAP": 51.0}
+    table = pd.DataFrame(
+        [(n, s, score, means[score]) for n in networks for s in settings for score in means],
+        columns=["network", "setting", "score", "mean"],
     )
-    means = scores.melt(["network", "setting"], var_name="score", value_name="mean")
-    means = means.groupby(["network", "setting", "score"], sort=False)["mean"].mean().reset_index()
-    return scores, means.assign(low=means["mean"] - 4, high=means["mean"] + 4)
+    table["values"] = [mean + np.arange(-1, 2) for mean in table["mean"]]
+    return table.assign(low=table["mean"] - 4, high=table["mean"] + 4)
 
 
 def effects_of(choices, settings=("set1", "set2", "set3")):
@@ -172,7 +172,7 @@ DRAWINGS = {
         {name: a_curve(90 - i) for i, name in enumerate(ROWS)}, "rank-1 (%)"
     ),
     "score_bars": lambda: plots.score_bars(a_table(), a_table() - 5),
-    "split_scores": lambda: plots.split_scores(*splits_of(["resnet18", "resnet50"]), "%"),
+    "split_scores": lambda: plots.split_scores(splits_of(["resnet18", "resnet50"]), "%"),
     "effects": lambda: plots.effects(effects_of(["gamma=1e-07", "crop=none"]), "points"),
     "scatter_study": lambda: plots.scatter_study(a_scatter_study()),
 }
@@ -194,7 +194,7 @@ HOSTILE_DRAWINGS = {
         dict.fromkeys(HOSTILE, a_curve()), "$x$"
     ),
     "score_bars": lambda: plots.score_bars(a_table(HOSTILE).rename(columns={"mAP": "$x$"})),
-    "split_scores": lambda: plots.split_scores(*splits_of(HOSTILE[:2], HOSTILE), "$x$"),
+    "split_scores": lambda: plots.split_scores(splits_of(HOSTILE[:2], HOSTILE), "$x$"),
     "effects": lambda: plots.effects(effects_of(HOSTILE, HOSTILE[:3]), "$x$"),
     "scatter_study": lambda: plots.scatter_study(a_scatter_study(HOSTILE)),
     "split_counts": lambda: plots.split_counts(an_index(HOSTILE), HOSTILE[:2], HOSTILE[2:]),

@@ -478,25 +478,24 @@ def test_the_papers_marks_are_drawn_only_when_given():
 
 
 def test_every_split_is_a_mark_and_every_mean_has_its_interval():
-    scores, means = of.splits_of(["resnet18"])
-    figure = plots.split_scores(scores, means, "%")
+    means = of.splits_of(["resnet18"])
+    figure = plots.split_scores(means, "%")
     rank1, _ = figure.axes
     (splits,), (mean,) = (
         [line for line in rank1.lines if line.get_gid() == name] for name in ("one split", "mean")
     )
-    np.testing.assert_array_equal(splits.get_xdata(), scores["rank-1"])
     wanted = means[means["score"] == "rank-1"].set_index("setting")
-    rows = [wanted.index.get_loc(setting) for setting in scores["setting"]]
-    np.testing.assert_array_equal(splits.get_ydata(), rows)
+    np.testing.assert_array_equal(splits.get_xdata(), np.concatenate(wanted["values"].tolist()))
+    np.testing.assert_array_equal(splits.get_ydata(), np.repeat(range(4), 3))
     np.testing.assert_array_equal(mean.get_xydata(), [*zip(wanted["mean"], range(4), strict=True)])
     ends = [tuple(part[:, 0]) for c in rank1.collections for part in c.get_segments()]
     assert ends == list(zip(wanted.low, wanted.high, strict=True))
 
 
 def test_a_network_shows_only_the_settings_that_it_was_run_with():
-    scores, means = of.splits_of(["resnet18", "resnet50"])
+    means = of.splits_of(["resnet18", "resnet50"])
     lacks = (means["network"] == "resnet50") & (means["setting"] != "htri")
-    figure = plots.split_scores(scores, means[~lacks], "%")
+    figure = plots.split_scores(means[~lacks], "%")
     labels = [[t.get_text() for t in axes.get_yticklabels()] for axes in figure.axes[::2]]
     assert labels == [list(dict.fromkeys(means["setting"])), ["htri"]]
 
@@ -565,7 +564,7 @@ def test_each_reading_of_set_3_stands_at_its_share_with_its_interval():
         (lambda: plots.viewpoint_grids({"a": np.ones((2, 8))}, ""), r"\(2, 8\)"),
         (lambda: plots.agreement_by_angle({"a": of.a_curve().drop(columns="low")}, ""), "low"),
         (lambda: plots.score_bars(of.a_table() * 2), "percent"),
-        (lambda: plots.split_scores(of.splits_of(["a"])[0], pd.DataFrame(), "%"), "means is empty"),
+        (lambda: plots.split_scores(pd.DataFrame(), "%"), "table is empty"),
     ],
 )
 def test_wrong_input_is_named_before_anything_is_drawn(draw, words_of_the_error):

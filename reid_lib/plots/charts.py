@@ -86,16 +86,14 @@ def score_bars(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure
 
 
 @style.in_style()
-def split_scores(
-    scores: pd.DataFrame, means: pd.DataFrame, label: str, zero: bool = False
-) -> Figure:
+def split_scores(table: pd.DataFrame, label: str, zero: bool = False) -> Figure:
     """Show the scores of each split, their mean and its interval.
 
     Args:
-        scores: one row per run: network, setting, and one column per score.
-        means: one row per network, setting and score: `network`, `setting`, `score`, `mean`, and
-            `low` and `high`, the ends of its interval (NaN for none); and optionally `paper`, the
-            value that the paper reports (NaN for none), shown as a diamond.
+        table: one row per network, setting and score: `network`, `setting`, `score`, `values`
+            (those of the splits), `mean`, and `low` and `high`, the ends of its interval (NaN for
+            none); and optionally `paper`, the value that the paper reports (NaN for none), shown as
+            a diamond.
         label: what the scores are, with their unit.
         zero: draw a line at zero, for scores that are differences.
     Returns:
@@ -103,10 +101,10 @@ def split_scores(
     Raises:
         ValueError: an empty table, or a column is missing.
     """
-    style.check_table(means, ("network", "setting", "score", "mean", "low", "high"), "means")
-    columns, networks = means["score"].unique(), means["network"].unique()
-    style.check_table(scores, ("network", "setting", *columns), "scores")
-    settings = {n: part["setting"].unique().tolist() for n, part in means.groupby("network")}
+    wanted = ("network", "setting", "score", "values", "mean", "low", "high")
+    style.check_table(table, wanted, "table")
+    columns, networks = table["score"].unique(), table["network"].unique()
+    settings = {n: part["setting"].unique().tolist() for n, part in table.groupby("network")}
     heights = [0.45 + 0.25 * len(settings[network]) for network in networks]
     size = style.DOUBLE, 0.5 + sum(heights)
     how = {"height_ratios": heights, "sharex": "col"}
@@ -118,10 +116,9 @@ def split_scores(
     for place, axes in enumerate(grid):
         network, column = networks[place // len(columns)], columns[place % len(columns)]
         names = settings[network]
-        runs = scores[(scores["network"] == network) & scores["setting"].isin(names)]
-        part = means[(means["network"] == network) & (means["score"] == column)]
-        y = part["setting"].map(names.index)
-        axes.plot(runs[column], runs["setting"].map(names.index), **split_mark)
+        part = table[(table["network"] == network) & (table["score"] == column)]
+        y, dots = part["setting"].map(names.index), part["values"].explode().astype(float)
+        axes.plot(dots, y[dots.index], **split_mark)
         axes.plot(part["mean"], y, **mean_mark)
         axes.hlines(y, part["low"], part["high"], style.PALETTE[0], lw=1.4, gid="95 % interval")
         if "paper" in part and part["paper"].notna().any():

@@ -23,22 +23,13 @@ def _spoken(table: pd.DataFrame, template: str) -> str:
     return "; ".join(template.format(**line) for line in table.to_dict("records")) + "."
 
 
-def _splits(table: pd.DataFrame, label: str, zero: bool) -> Figure:
-    """Each split's value, mean and interval of `means` or `differences`, by score."""
-    keys, dots = ["network", "setting"], []
-    for labels, part in table.groupby(keys, sort=False):
-        scores = pd.DataFrame(dict(zip(part.score, part["values"], strict=True)))
-        dots.append(scores.assign(**dict(zip(keys, labels, strict=True))))
-    return plots.split_scores(pd.concat(dots), table, label, zero=zero)
-
-
 def split_picture(plain: pd.DataFrame) -> Pictures:
     """Scores of each setting on every split."""
     table = means(plain, DECIDING).replace({"score": DECIDING})
     table[["low", "high"]] = table[["low", "high"]].clip(0, 100)
     spoken = _spoken(table, "{network}, {setting}: {score} {mean:.1f}")
     alt = f"Scores of each setting on every split, with means and intervals. {spoken}"
-    return {"splits": (_splits(table, f"%, mean of the last epochs; {NEW}", zero=False), alt)}
+    return {"splits": (plots.split_scores(table, f"%, mean of the last epochs; {NEW}"), alt)}
 
 
 def one_split_picture(plain: pd.DataFrame) -> Pictures:
@@ -47,7 +38,7 @@ def one_split_picture(plain: pd.DataFrame) -> Pictures:
     if table.empty:
         return {}
     table = table.rename(columns={"difference": "mean", "contrast": "setting"})
-    picture = _splits(table, f"difference in points; {NEW}", zero=True)
+    picture = plots.split_scores(table, f"difference in points; {NEW}", zero=True)
     alt = "Differences between settings on single splits, with means and intervals. "
     alt += _spoken(table, "{network}, {setting}, {score}: {mean:+.1f}, sd {sd:.1f}")
     paper = table[table.paper.notna()].drop_duplicates(["setting", "score"])
