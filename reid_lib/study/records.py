@@ -59,10 +59,7 @@ def start_words(config: dict) -> str:
 
 def record(run: Run) -> dict:
     """One run's config, scores, viewpoint grids, scores by epoch, and provenance."""
-    part = run.codes
-    query = part["camids"] == part["camids"].min()
-    sides = [(part[k][query], part[k][~query]) for k in ("codes", "pids", "camids", "orientations")]
-    arrays = [array for pair in sides for array in pair]
+    arrays = run.scored_arrays(DIRECTION, orientations=True)
     grids = {name: viewpoint_grid(*arrays, protocol) for name, protocol in PROTOCOLS.items()}
     history = run.history.drop(columns="seconds")
     columns = [f"{codes}_{score}" for codes in ("test", "unit") for score in ("rank-1", "mAP")]
@@ -112,12 +109,10 @@ def collect_records(results: list[Path], out: Path) -> list[Path]:
 
 def _queries(run: Run) -> str:
     """One line per query, as `collect_records` describes it."""
-    columns = ["AP", "first_match", "unit_AP", "unit_first_match"]
-    frame = run.queries[["name", "direction", *columns]]
-    for name in columns:  # whole ranks, and as many digits of an AP as count
-        form = "{:.5f}" if name.endswith("AP") else "{:.0f}"
-        frame = frame.assign(**{name: frame[name].map(form.format)})
-    return frame.to_csv(index=False)
+    forms = {"AP": "{:.5f}", "first_match": "{:.0f}"}  # digits that count, and whole ranks
+    forms |= {f"unit_{name}": form for name, form in forms.items()}
+    cells = {name: run.queries[name].map(form.format) for name, form in forms.items()}
+    return run.queries[["name", "direction"]].assign(**cells).to_csv(index=False)
 
 
 def read_records(folder: str | Path) -> pd.DataFrame:
