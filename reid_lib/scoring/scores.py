@@ -100,6 +100,8 @@ def query_columns(
         scores = _all_matches(found, protocol)
     elif matched.any():
         scores = _single_shot(found, codes, ids, protocol)
+    if scores and protocol.ap == "market":
+        scores["AP"] = scores["AP_market"]
     blank = 0.0 if protocol.unmatched == "zero" else np.nan
 
     def column(name: str) -> np.ndarray:
@@ -144,10 +146,9 @@ def _all_matches(found: Counts, protocol: Protocol) -> dict[str, np.ndarray]:
         lead = group[first[tied]]
         for k in protocol.ranks:
             hits[f"rank-{k}"][tied] = _expected_hit(k - nearer[lead], right[lead], wrong[lead])
-    market = mean(trapezoid)
     return hits | {
-        "AP": market if protocol.ap == "market" else mean(plain),
-        "AP_market": market,
+        "AP": mean(plain),
+        "AP_market": mean(trapezoid),
         "INP": count / rank[first + count - 1],
         "first_match": rank[first],
     }
@@ -221,10 +222,9 @@ def _match_scores(nearer, reached, protocol: Protocol) -> dict[str, np.ndarray]:
     tied = (reached > nearer).any(1)
     if tied.any():
         plain[tied] = _mean_flips(nearer[tied], reached[tied])
-    market = worst @ ((1 / place + (place == 1)) / 2)
     return {
-        "AP": market if protocol.ap == "market" else plain @ (1 / place),
-        "AP_market": market,
+        "AP": plain @ (1 / place),
+        "AP_market": worst @ ((1 / place + (place == 1)) / 2),
         "INP": worst @ (1 / place),
         "first_match": worst @ place,
     } | {f"rank-{k}": plain[:, :k].sum(1) for k in protocol.ranks}
