@@ -52,8 +52,8 @@ def test_rows_that_the_paper_lacks_have_no_paper_column():
 
 
 def test_every_format_holds_every_number_and_the_best_is_bold():
-    table = table1([of_row("set1", rank1=0.612), of_row("set3", rank1=0.734)])
-    texts = table_texts(table, "a note")
+    runs = [of_row("set1", rank1=0.612), of_row("set3", rank1=0.734)]
+    texts = table_texts(table1(runs), "a note", runs)
     assert set(texts) == {"csv", "md", "tex", "html"}
     for text in texts.values():
         assert "61.2" in text and "73.4" in text and "71.5" in text
@@ -71,10 +71,24 @@ def test_every_format_holds_every_number_and_the_best_is_bold():
 
 
 def test_names_from_outside_stay_text_in_every_format():
-    table = table1([of_row("set3")]).rename(index={"set3": "<img onerror=x>_"})
-    texts = table_texts(table, "<b>note</b>")
+    runs = [of_row("set3")]
+    table = table1(runs).rename(index={"set3": "<img onerror=x>_"})
+    texts = table_texts(table, "<b>note</b>", runs)
     assert "<img" not in texts["html"] and "<b>note" not in texts["html"]
     assert r"x>\_" in texts["tex"]
+
+
+def test_underfitted_rows_are_marked_and_the_chance_level_is_a_row():
+    runs = [of_row("set1"), of_row("resnet50_htri", train=0.03), of_row("resnet50_htri", 1)]
+    texts = table_texts(table1(runs), "a note.", runs)
+    assert "| resnet50_htri † |" in texts["md"] and "| set1 |" in texts["md"]
+    assert "| chance level | 4.2 |  |" in texts["md"]
+    words = "†: rank-1 on its own training persons is below 90 % (resnet50_htri 3.0 %)."
+    for kind in ("md", "tex", "html"):
+        assert "resnet50" in texts[kind] and words.replace("%", "%") in texts[kind]
+    assert "†" not in texts["csv"]
+    fitted = [of_row("set1")]
+    assert "†" not in "".join(table_texts(table1(fitted), "a note", fitted).values())
 
 
 def test_the_caption_says_what_was_run():

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from reid_lib.engine.runs import Run, scores_frame
 from reid_lib.study.records import DECIDING, LAST, LIKELY, NEAR, QUANTISED, listed, splits_words
 
 # What beats what, says the paper.
@@ -190,6 +191,12 @@ def not_fitted(*parts: pd.DataFrame) -> str:
         words = f"{backbone} {setting}, {splits_words(listed(part.split))}"
         texts.append(f"{words}, training rank-1 {' to '.join(dict.fromkeys(ends))}")
     return "; ".join(texts)
+
+
+def underfitted(runs: list[Run]) -> dict[str, float]:
+    """Row -> lowest rank-1 in percent on its training persons, of rows with an underfitted run."""
+    least = scores_frame(runs, part="train").groupby("row", sort=False)["rank-1"].min()
+    return least[least < FITTED].to_dict()
 
 
 def contrasts(frame: pd.DataFrame) -> pd.DataFrame:

@@ -31,6 +31,7 @@ from reid_lib.study.statistics import (
     planned,
     prediction,
     primary_family,
+    underfitted,
 )
 
 REWORDED = (" that it holds", "")  # some records state the same protocol without these words
@@ -87,12 +88,7 @@ def interval(row: pd.Series, prefix: str, digits: int = 1) -> str:
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """A number with its sign, and one digit more where it would be rounded to zero.
-
-    Example:
-        >>> signed(-0.04), signed(-0.06), signed(0.0)
-        ('-0.04', '-0.1', '+0.0')
-    """
+    """A number with its sign, and one digit more where it would round to zero: "-0.04"."""
     value = 0.0 if abs(value) < 1e-9 else value  # the rest of a floating-point sum
     text = f"{value:+.{digits}f}"
     return text if float(text) or not value else f"{value:+.{digits + 1}f}"
@@ -180,17 +176,23 @@ def caption(runs: list[Run], direction: str = "") -> str:
     return f"{text} {NOTES['quantised']}" if QUANTISED_WORDS in text else text
 
 
-def table_texts(table: pd.DataFrame, note: str) -> dict[str, str]:
+def table_texts(table: pd.DataFrame, note: str, runs: list[Run]) -> dict[str, str]:
     """The table as `csv`, `md`, `tex` (booktabs) and `html`; the best measured score in bold.
 
     Args:
         table: the frame that `table1` returns.
         note: a caption in plain words.
+        runs: those of the table; † marks their rows where one underfits.
     Returns:
         Format -> text.
     """
+    plain, low = table, underfitted(runs)
+    table = table.rename(index={row: f"{row} †" for row in low})
+    named = ", ".join(f"{row} {rank1:.1f} %" for row, rank1 in low.items())
+    note += f" {NOTES['underfitted'].format(named)}" if low else ""
     one_head = _cells(table, "**{}**")
     one_head.columns = [f"{b} {name}".removeprefix("measured ") for b, name in one_head]
+    one_head.loc["chance level", "rank-1"] = f"{100 * chance(runs):.1f}"
     tex = _cells(table, r"\textbf{{{}}}").replace("%", r"\%", regex=True).rename_axis(index=None)
     tex = tex.style.format_index(escape="latex").to_latex(
         hrules=True, multicol_align="c", column_format="l" + "r" * tex.shape[1]
@@ -200,7 +202,7 @@ def table_texts(table: pd.DataFrame, note: str) -> dict[str, str]:
     body = body.replace("<table>", '<table class="table1">')
     body = re.sub(r'(<th colspan="\d+")', r'\1 scope="colgroup"', body)
     return {
-        "csv": table.set_axis([f"{b} {s}" for b, s in table.columns], axis=1).round(2).to_csv(),
+        "csv": plain.set_axis([f"{b} {s}" for b, s in plain.columns], axis=1).round(2).to_csv(),
         "md": f"{markdown(one_head)}\n\n{note}\n",
         "tex": f"% needs booktabs\n{tex}% {note}\n",
         "html": f"<figure>\n{body}<figcaption>{html.escape(note)}</figcaption>\n</figure>\n",
