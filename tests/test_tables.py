@@ -7,6 +7,7 @@ from study_runs import a_run, frame_of, kept, likely, several
 
 from reid_lib.config import PAPER_TABLE
 from reid_lib.engine.runs import Run
+from reid_lib.metrics import Protocol
 from reid_lib.study.records import QUANTISED, read_records, record, view_angle
 from reid_lib.study.statistics import contrasts, primary_family
 from reid_lib.study.tables import (
@@ -149,15 +150,25 @@ def test_the_likely_reading_has_a_table_of_each_kind_of_codes(tmp_path):
     assert "uber-research/permute-quantize-finetune" in text and "66.7 %" in text
 
 
+OLD_WORDS = """rank-k: any match of the person among the first k, k = 1, 5, 10, 20; AP: plain sum
+gallery: images of all cameras that it holds; junk, out of the ranking: same person and same camera; person ids -1
+ties within 5e-07 of the mean squared distance: expectation over random order (rank-k, plain AP), worst order (the rest)
+query without a match: an error"""  # noqa: E501
+
+
 def test_records_of_several_protocols_are_averaged_with_a_notice(tmp_path):
     runs = several("set2", [0.5, 0.6])
-    assert "Notice" not in table_text(frame_of(tmp_path / "same", runs))
+    assert "protocols" not in table_text(frame_of(tmp_path / "same", runs))
+    for run, protocol in zip(runs, (OLD_WORDS, str(Protocol())), strict=True):
+        run.metrics["protocol"] = protocol
+    assert "protocols" not in table_text(frame_of(tmp_path / "reworded", runs))
+    runs[0].metrics["protocol"] = "words"
     runs[1].metrics["protocol"] = "words\nties: worst order"
     text = table_text(frame_of(tmp_path / "other", runs))
-    assert "these means combine records of different protocols: ties: worst order." in text
+    assert "these means combine records whose protocols differ in: ties: worst order." in text
     other = a_run("set1")
     other.metrics["protocol"] = "others"  # never averaged with set 2
-    assert "Notice" not in table_text(frame_of(tmp_path / "apart", [runs[0], other]))
+    assert "protocols" not in table_text(frame_of(tmp_path / "apart", [runs[0], other]))
 
 
 def test_a_table_says_that_seeds_were_averaged(tmp_path):

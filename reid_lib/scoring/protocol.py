@@ -9,7 +9,10 @@ _WORDS = {  # field -> its choices, and how `str(protocol)` words them
         "any": "any match of the person among the first k",
         "single": "one image of each gallery person, expectation over the draw",
     },
-    "ap": {"plain": "plain sum", "market": "Market-1501's trapezoids"},
+    "ap": {
+        "plain": "non-interpolated",
+        "market": "trapezoidal rule (Market-1501's evaluation code)",
+    },
     "unmatched": {
         "drop": "left out of every score",
         "zero": "counted as 0 in every score",
@@ -26,8 +29,9 @@ class Protocol:
     Args:
         ranks: the k of rank-k, ascending. A k beyond the gallery counts the whole gallery.
         ap: which average precision `mAP` averages. With a match at rank n_j as the j-th of M,
-            "plain" is 1/M sum_j j / n_j; "market" is Market-1501's own trapezoid rule,
-            1/M sum_j (j / n_j + (j - 1) / (n_j - 1)) / 2, where the second term is 1 at n_j = 1.
+            "plain" is the non-interpolated 1/M sum_j j / n_j; "market" is the trapezoidal rule of
+            Market-1501's evaluation code, 1/M sum_j (j / n_j + (j - 1) / (n_j - 1)) / 2, where the
+            second term is 1 at n_j = 1.
         match: "any" counts a hit if any of the person's images is among the first k. "single"
             keeps one random image of each gallery person (the single-shot gallery) and gives the
             exact expectation over all draws; nothing is sampled.
@@ -47,12 +51,13 @@ class Protocol:
             t = max(tolerance * d, (tolerance * r)^2), where d is the query's mean squared distance
             to the gallery and r is the root mean square norm of the codes. The second term covers
             codes that are equal up to rounding. Matches whose ranges overlap are tied with each
-            other. In float32 the squared distances err by up to 2.4e-7 of their mean, so two of
-            them by twice that. Rank-k and plain AP are expectations over a random order of tied
-            images, market AP, INP and the rank of the first match those of the worst order, so that
-            a network whose codes are all equal scores as chance.
+            other. In float32 a squared distance has an error of up to 2.4e-7 of the mean, so the
+            difference of two has up to twice that, hence the default. Rank-k and plain AP are
+            expectations over a random order of tied images; market AP, INP and the rank of the
+            first match assume the worst order. A network whose codes are all equal therefore gets
+            the scores of a random ranking.
     Raises:
-        ValueError: a field has a value that it does not offer.
+        ValueError: a field has an unsupported value.
     Example:
         >>> Protocol(ranks=(1, 5), ap="market").ap
         'market'
@@ -85,14 +90,15 @@ class Protocol:
 
     def __str__(self) -> str:
         words = {name: choices[getattr(self, name)] for name, choices in _WORDS.items()}
-        junk = ["same person and same camera"] if self.same_camera_junk else []
-        junk += [f"person ids {', '.join(map(str, self.junk_pids))}"] if self.junk_pids else []
+        junk = ["images of the query's person from the query's camera"] * self.same_camera_junk
+        junk += [f"images with person id {pid}" for pid in self.junk_pids]
         lines = [
             f"rank-k: {words['match']}, k = {', '.join(map(str, self.ranks))}; AP: {words['ap']}",
-            "gallery: images of all cameras that it holds; junk, out of the ranking: "
-            f"{'; '.join(junk) or 'none'}",
-            f"ties within {self.tolerance:g} of the mean squared distance: expectation over random "
-            "order (rank-k, plain AP), worst order (the rest)",
+            "gallery: images of all gallery cameras; excluded from the ranking (junk): "
+            f"{', '.join(junk) or 'none'}",
+            f"ties (squared distances that differ by at most {self.tolerance:g} of their mean): "
+            "rank-k and non-interpolated AP are expectations over random order, all other scores "
+            "assume the worst order",
             f"query without a match: {words['unmatched']}",
         ]
         return "\n".join(lines + [f"codes: {words['codes']}"] * (self.codes == "unit"))

@@ -37,7 +37,7 @@ class Result:
     Args:
         rank: k -> the fraction of queries with a match among the first k.
         mAP: mean of the protocol's average precision.
-        mAP_market: mean of Market-1501's trapezoid average precision.
+        mAP_market: mean of the average precision by Market-1501's trapezoidal rule.
         mINP: mean inverse negative penalty (Ye et al. 2021): matches / rank of the last match.
         columns: names of columns of `per_query`.
         protocol: how the scores are defined.

@@ -12,6 +12,7 @@ import yaml
 from reid_lib.config import PAPER_PERSONS, PAPER_TABLE
 from reid_lib.engine.runs import Run, chance, scores_frame, table_direction
 from reid_lib.engine.sides import direction_words
+from reid_lib.metrics import Protocol
 from reid_lib.study.noise import one_split_differences, seed_noise
 from reid_lib.study.records import (
     DECIDING,
@@ -34,7 +35,12 @@ from reid_lib.study.statistics import (
     underfitted,
 )
 
-REWORDED = (" that it holds", "")  # some records state the same protocol without these words
+_TEXTS = str(Protocol()).split("\n")
+REWORDED = {  # how older records word the same choices
+    "AP: plain sum": "AP: non-interpolated",
+    "gallery: .* same person and same camera; person ids -1": _TEXTS[1],
+    r"ties within (\S+) of .*": _TEXTS[2].replace("5e-07", r"\1"),
+}
 CHANGE_HEAD = "difference [these persons] [new persons], splits above zero"  # of `change`
 NOTES = yaml.safe_load(Path(__file__).with_name("notes.yaml").read_text("utf-8"))
 
@@ -112,12 +118,13 @@ def notices(frame: pd.DataFrame) -> str:
 def protocol_notice(frame: pd.DataFrame) -> str:
     """Names what differs between the protocols of records that are averaged; "" for nothing."""
     differ = set()
+    frame = frame.assign(protocol=frame.protocol.replace(REWORDED, regex=True))
     for kind in frame.groupby(["network", "setting", "changed"]).protocol.unique():
-        lines = [set(protocol.replace(*REWORDED).split("\n")) for protocol in kind]
+        lines = [set(protocol.split("\n")) for protocol in kind]
         differ |= set.union(*lines) - set.intersection(*lines)
     named = " | ".join(sorted(differ))
     return (
-        f" Notice: these means combine records of different protocols: {named}." if differ else ""
+        f" Note: these means combine records whose protocols differ in: {named}." if differ else ""
     )
 
 
