@@ -39,7 +39,7 @@ setup: .venv/requirements.lock
 # In a checkout, git leaves the notebooks' outputs out (.gitattributes), unless a filter is set.
 	@if test -e .git && command -v git >/dev/null && ! git config filter.nbstripout.clean >/dev/null \
 	    && git config filter.nbstripout.clean '$(VENV)/nbstripout --keep-id'; then \
-	  echo "git leaves notebooks' outputs out of this clone; not to: git config filter.nbstripout.clean cat"; \
+	  echo "git strips notebook outputs from commits in this clone; to disable: git config filter.nbstripout.clean cat"; \
 	fi
 
 # uv comes from the lock too: its lines are cut out for pip, and uv installs the rest.
@@ -91,7 +91,7 @@ test-slow: setup
 	@if ! PATH="$$PATH:/usr/sbin" command -v slurmctld >/dev/null; then \
 	  root=$$(test "$$(id -u)" = 0 || echo 'sudo -n'); \
 	  $$root apt-get update -qq && $$root apt-get install -qq -y --no-install-recommends slurm-wlm munge \
-	    || echo 'there is no Slurm, and it cannot be installed here: apt-get install slurm-wlm munge'; \
+	    || echo 'Slurm was not found and could not be installed; run: apt-get install slurm-wlm munge'; \
 	fi
 	$(VENV)/python -m pytest -rs -m slow
 
@@ -100,7 +100,7 @@ test-browser: setup
 	@if ! test -x "$${CHROMIUM:-}" && ! command -v chromium chromium-browser google-chrome >/dev/null; then \
 	  root=$$(test "$$(id -u)" = 0 || echo 'sudo -n'); \
 	  $$root apt-get update -qq && $$root apt-get install -qq -y --no-install-recommends chromium \
-	    || echo 'there is no Chromium, and it cannot be installed here: apt-get install chromium'; \
+	    || echo 'Chromium was not found and could not be installed; run: apt-get install chromium'; \
 	fi
 	$(VENV)/python -m pytest -rs -m browser tests/test_site.py tests/test_page.py tests/test_pdf.py \
 	  tests/test_lab.py

@@ -100,7 +100,7 @@ rule all:
         f"{RESULTS}/notebooks/08_open_choices.ipynb",
 
 
-# A run that has ended with an equal configuration is returned as it is, whatever led here.
+# A completed run with an equal configuration is returned as it is, whatever led here.
 rule train:
     input:
         CONFIG,

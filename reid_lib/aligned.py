@@ -1,8 +1,8 @@
 """Local features: the stripes of two images, matched from top to bottom (AlignedReID).
 
-A network with `stripes: S` pools each of S horizontal stripes of its last feature map by itself.
-Sets 1 to 3 take all stripes as one longer code; the setting `aligned` compares them as below and
-leaves the global code, their mean, for the test.
+A network with `stripes: S` pools S horizontal stripes of its last feature map separately. Sets 1
+to 3 take all stripes as one longer code; the setting `aligned` compares them as below in training
+and uses only the global code, their mean, at test time.
 """
 
 import torch

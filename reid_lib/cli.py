@@ -308,7 +308,7 @@ def _report_commands(command) -> None:
     text = "store the scores of a preset over several seeds as its expected scores"
     add = command("expect", _expect, text)
     add("preset", metavar="PRESET", help="name of a preset in presets/")
-    add("results", type=Path, nargs="+", help="one folder of run folders for each seed")
+    add("results", type=Path, nargs="+", help="one results folder per seed")
 
     text = "write a JSON summary (record) of each completed run, and generate the tables"
     add = command("records", _records, text)
@@ -316,7 +316,7 @@ def _report_commands(command) -> None:
         "results",
         type=Path,
         nargs="*",
-        help="folders of run folders (default: none, only the tables)",
+        help="folders that contain run folders, at any depth (default: none, only the tables)",
     )
     add(
         "--out",
@@ -348,11 +348,13 @@ def _report_commands(command) -> None:
         nargs="?",
         help="the setting or row that is subtracted from A (not with RO-Crates)",
     )
-    text = "largest difference of equal scores, in points (default: 0.05; RO-Crates only)"
+    text = (
+        "scores that differ by at most this many points count as equal (default: 0.05; RO-Crates)"
+    )
     add("--tolerance", type=float, default=0.05, help=text)
     add(
         "--codes",
         choices=("raw", "unit"),
         default="raw",
-        help="codes that are compared (default: raw)",
+        help="raw codes, or unit codes, divided by their L2 norm (default: raw)",
     )

@@ -235,12 +235,12 @@ class RunConfig(_Frozen):
                     f"remove {name}"
                 )
         if self.adaptive_margin and self.setting != "quadruplet":
-            raise ValueError(f"setting {self.setting} has no adaptive_margin; quadruplet has")
+            raise ValueError(f"adaptive_margin requires setting quadruplet, found {self.setting}")
         if self.setting == "aligned" and self.stripes == 1:
-            raise ValueError("setting aligned matches stripes: stripes is 1, expected 2, 4 or 8")
+            raise ValueError("setting aligned requires stripes 2, 4 or 8, found 1")
         if self.batches == "pk" and self.batch_size % self.images_per_person:
             raise ValueError(
-                f"batch_size {self.batch_size} is no multiple of images_per_person "
+                f"batch_size {self.batch_size} is not a multiple of images_per_person "
                 f"{self.images_per_person}"
             )
         if self.centres == "batch" and self.persons_in_sums == "all":
@@ -249,7 +249,9 @@ class RunConfig(_Frozen):
                 "persons_in_sums: batch"
             )
         if self.centres_gradient and self.centres != "batch":
-            raise ValueError("a gradient reaches the centres only where they come from the batch")
+            raise ValueError(
+                f"centres_gradient: true requires centres: batch, found centres: {self.centres}"
+            )
         if self.memory_update == "epoch" and self.memory_start == "empty":
             raise ValueError(
                 "memory_update: epoch encodes all images before the first step, so memory_start "

@@ -47,12 +47,12 @@ def read_pku(folder: str | Path) -> pd.DataFrame:
         An index sorted by pid, camid, orientation; images are not opened.
     Raises:
         ValueError: the folder is missing (with where to get PKU-ReID), holds no image, a file whose
-            name does not fit, or a duplicate view.
+            name does not match, or a duplicate view.
     """
     index, unrecognised = scan(folder)
     if unrecognised:
         raise ValueError(
-            f"{len(unrecognised)} names in {folder} do not fit "
+            f"{len(unrecognised)} names in {folder} do not match "
             f"personId_cameraId_orientationId.png: {shorten(unrecognised)}"
         )
     duplicates = index[index.duplicated(["pid", "camid", "orientation"], keep=False)]
@@ -103,8 +103,8 @@ def split_persons(
     if "split" in index:
         if train_persons is not None or seed:
             raise ValueError(
-                f"the data give their split, so there is no split {seed} with train_persons "
-                f"{train_persons}; expected split 0 and no train_persons"
+                "the data set defines its own split; expected split 0 and train_persons null, "
+                f"found split {seed} and train_persons {train_persons or 'null'}"
             )
         trains = index["split"] == "train"
         if not validation:
@@ -178,12 +178,12 @@ def check_batches(config: RunConfig, train: pd.DataFrame) -> None:
 def load_pixels(
     index: pd.DataFrame, size: tuple[int, int] | None = None, budget: int = PIXEL_BUDGET
 ) -> "torch.Tensor":
-    """Decode every image of an index once, by content and not by suffix.
+    """Decode every image of an index once; the format is detected from the content.
 
     Args:
         index: an index with at least one image.
         size: (height, width) to resize to, bilinear; None leaves the images as stored.
-        budget: bytes to hold in memory; more lie in a temporary file that is mapped into it.
+        budget: bytes to hold in memory; larger data are stored in a memory-mapped temporary file.
     Returns:
         (N, 3, H, W) uint8, in the order of the index.
     Raises:
@@ -196,7 +196,7 @@ def load_pixels(
         try:
             image = decode(Path(path).read_bytes(), size).transpose(2, 0, 1)
         except (ValueError, OSError) as error:
-            raise ValueError(f"{path}: {error}; `reid check` lists every fault") from None
+            raise ValueError(f"{path}: {error}; `reid check` lists every error") from None
         if images is None:
             images = _room((len(index), *image.shape), budget)
         if image.shape != images.shape[1:]:
@@ -216,7 +216,7 @@ def _room(shape: tuple[int, ...], budget: int) -> np.ndarray:
 
 
 def scan(folder: str | Path) -> tuple[pd.DataFrame, list[str]]:
-    """List a folder: the index of its images, and names that do not fit.
+    """List a folder: the index of its images, and names that do not match.
 
     Raises:
         ValueError: the folder is missing or holds no image.
@@ -245,14 +245,14 @@ def scan(folder: str | Path) -> tuple[pd.DataFrame, list[str]]:
 
 
 def usual_size(index: pd.DataFrame) -> tuple[int, int]:
-    """The commonest (height, width) of an index's images, from their heads alone."""
+    """The commonest (height, width) of an index's images, from the file headers."""
     counted = Counter()
     for path in index.path:
         with contextlib.suppress(ValueError), _opened(path) as image:
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) > 4
             counted[image.size if turned else image.size[::-1]] += 1
     if not counted:
-        raise ValueError(f"none of {len(index)} images can be read; `reid check` lists every fault")
+        raise ValueError(f"none of {len(index)} images can be read; `reid check` lists every error")
     return counted.most_common(1)[0][0]
 
 

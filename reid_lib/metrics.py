@@ -100,7 +100,7 @@ def evaluate_distances(
     """Score the rankings by precomputed distances of any kind, such as re-ranked ones.
 
     Args:
-        distances: (Q, G) float, least for the nearest image; negate similarities, so that values
+        distances: (Q, G) float, smallest for the nearest image; negate similarities, so that values
             below zero are distances too. Only their order counts, except for ties: the protocol's
             tolerance is relative to the mean size of a query's distances.
         q_pids, ..., protocol: as `evaluate`.
@@ -116,7 +116,10 @@ def evaluate_distances(
     distances = read_matrix(distances, "distances")
     if not torch.isfinite(distances).all():
         row = int(torch.nonzero(~torch.isfinite(distances).all(1))[0])
-        raise ValueError(f"distances are not finite, first in row {row}; give junk a large one.")
+        raise ValueError(
+            f"distances contain NaN or infinity, first in row {row}; to exclude junk, give it a "
+            "large finite distance"
+        )
     ids = Identities.read(*distances.shape, q_pids, g_pids, q_camids, g_camids)
     pairs = matched_pairs(ids, protocol)
     return score(Precomputed.of(distances, ids, protocol), ids, pairs, protocol)
@@ -153,8 +156,8 @@ def evaluate_cameras(
     cameras = np.unique(camids)
     if not 2 <= len(cameras) <= len(ascii_uppercase):
         raise ValueError(
-            f"{len(cameras)} camera(s) in camids: {cameras.tolist()[:10]}; directions need from 2 "
-            f"to {len(ascii_uppercase)}."
+            f"{len(cameras)} camera(s) in camids: {cameras.tolist()[:10]}; expected 2 to "
+            f"{len(ascii_uppercase)} cameras"
         )
     results = {}
     for (a, q_camera), (b, g_camera) in permutations(zip(ascii_uppercase, cameras), 2):  # noqa: B905
@@ -196,7 +199,7 @@ def viewpoint_grid(
     """Score each pair of orientations: queries of one, gallery images of the other alone.
 
     A query counts only if its person has a match of the gallery's orientation, whatever the
-    protocol says of unmatched queries: a missing view is no mistake in the split.
+    protocol says of unmatched queries: a missing view is not an error in the split.
 
     Args:
         q_codes, ..., g_camids: as `evaluate`.

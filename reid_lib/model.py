@@ -34,7 +34,7 @@ class ReIDNet(nn.Module):
             act before it, retrieval uses the codes after it.
         precision: "fp32" or "bf16", in which the backbone computes.
         stripes: S; the code is the mean of each of S horizontal stripes, S numbers per channel.
-        pooled: logits and retrieval take the mean over the stripes, the global code alone.
+        pooled: use the mean over the stripes (the global code) for logits and retrieval.
     Raises:
         ValueError: there is no such model, or it returns neither a feature map nor codes.
         ModuleNotFoundError: the model is timm's, which is not installed.

@@ -107,8 +107,8 @@ def quadruplet_loss(
           + mean max(0, d(a, p) - d(n1, n2) + second_margin),   a, n1, n2 three persons
 
     Source: Chen et al. 2017, the paper's [3]: margins 1 and 0.5, or adaptive, 1 and 0.5 times the
-    mean distance between persons less the mean distance within. Their text could not be read; the
-    constants are those of public implementations. They learn the distance; ours is of the codes.
+    mean distance between persons minus the mean distance within persons. Their text could not be
+    read; the constants are those of public implementations. They learn the distance, we do not.
 
     Args:
         adaptive: both margins are factors of that difference, which counts as a constant.
@@ -159,7 +159,8 @@ def centre_loss(codes: Tensor, labels: Tensor, centres: Tensor) -> Tensor:
         L = mean ||I_{p,i} - c_p||^2
 
     Source: Wen et al. 2016; the mean is that of the public code of Luo et al. 2019, the paper's
-    [15] (repository michuanhaohao/reid-strong-baseline). Unlike Eq. 2 it knows no other person.
+    [15] (repository michuanhaohao/reid-strong-baseline). Unlike Eq. 2, it does not depend on the
+    other persons.
 
     Args:
         centres: (P, D) float, one row per person.

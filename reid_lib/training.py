@@ -165,8 +165,8 @@ def fit(
 ) -> Run:
     """Train one network, score it, and leave a run folder.
 
-    An ended run with an equal config is returned unchanged; an interrupted one resumes from its
-    last checkpoint and ends in the same numbers, bit for bit. Ctrl-C and SIGTERM cost the current
+    A completed or failed run with an equal config is returned unchanged. An interrupted run resumes
+    from its last checkpoint, with bitwise the same result. Ctrl-C and SIGTERM lose the current
     epoch, a killed process everything since its last checkpoint.
 
     Args:
@@ -178,11 +178,11 @@ def fit(
         progress: "bar" in a notebook, "lines" (one per epoch) when headless, or "none".
         runs: how many runs the preset has, for the estimate after the first epoch.
     Returns:
-        The ended run. If a loss was not finite or the codes diverged, `Run.failed` says why.
+        The run. If a loss was not finite or the codes diverged, `Run.failed` says why.
     Raises:
         ValueError: the folder holds a run of another config, or the data cannot fill a batch.
         BlockingIOError: another process is training this run.
-        OSError: the folder cannot be written to, or the disk is full; what is finished is kept.
+        OSError: the folder cannot be written to, or the disk is full; completed epochs are kept.
     """
     folder = RunFolder(Path(folder), config)
     if ended := folder.ended():
@@ -208,7 +208,7 @@ def fit(
         except FloatingPointError as error:
             folder.fail(state, data, str(error))
             log(progress, f"{config.row} split {config.split} failed: {error}")
-        except BaseException:  # Ctrl-C, SIGTERM, a full disk: finished epochs are kept
+        except BaseException:  # Ctrl-C, SIGTERM, a full disk: completed epochs are kept
             folder.save_latest()
             raise
     return read_run(folder.path)

@@ -46,7 +46,7 @@ def build(preset: str, root: Path, out: Path) -> None:
         out: the folder of the page; whatever it held is removed.
     Raises:
         ValueError: the preset shows real people, or its runs or notebooks are missing.
-        RuntimeError: Sphinx found a fault.
+        RuntimeError: Sphinx found an error.
     """
     study = load_preset(preset)
     if not isinstance(study.data, Embedded):

@@ -84,7 +84,7 @@ def print_page(page: Path, out: Path) -> list[Path]:
 
     chromium = find_chromium()
     if chromium is None:
-        raise ValueError("there is no Chromium: apt-get install chromium, or set CHROMIUM")
+        raise ValueError("Chromium was not found; run: apt-get install chromium, or set CHROMIUM")
     with sync_playwright() as playwright:
         flags = ["--no-sandbox", "--disable-gpu"]
         browser = playwright.chromium.launch(executable_path=chromium, args=flags)

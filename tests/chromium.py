@@ -20,7 +20,9 @@ def launched():
 
     found = find_chromium()
     if not found:
-        pytest.skip("there is no Chromium: apt-get install chromium, or set CHROMIUM to its path")
+        pytest.skip(
+            "Chromium was not found; run: apt-get install chromium, or set CHROMIUM to its path"
+        )
     flags = ["--no-sandbox", "--disable-gpu", "--disable-quic"]
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=flags)

@@ -326,7 +326,7 @@ def test_a_live_process_is_named_and_a_dead_ones_locks_are_removed(preset_file, 
         assert process.stdout.readline() == "held\n"
         for arguments in (["resolve", str(preset_file), "--check"], ["unlock"]):
             assert main([*arguments, "--root", str(tmp_path)]) == 2
-            assert f"is being written by process {process.pid} on " in capsys.readouterr().err
+            assert f"process {process.pid} on " in capsys.readouterr().err
         assert stale.is_file()
         process.kill()
     assert main(["unlock", "--root", str(tmp_path)]) == 0

@@ -67,7 +67,7 @@ def test_what_is_no_crate_is_named(tmp_path, capsys):
     file = tmp_path / "a.zip"
     file.write_bytes(b"PK")
     assert main(["compare", str(file), str(file)]) == 2
-    assert f"{file} is no crate" in capsys.readouterr().err
+    assert f"{file} was not written by `reid crate`" in capsys.readouterr().err
 
 
 @pytest.mark.slow

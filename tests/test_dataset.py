@@ -105,7 +105,7 @@ def a_ninth_orientation(folder):
         (truncate, "001_1_1.png: cannot be read"),
         (not_an_image, "001_1_1.png: cannot be read (not an image)"),
         (resize_one, "004_1_2.png: 30 x 48 pixels, most have 24 x 48"),
-        (misname, "001-1-1.png: the name does not fit"),
+        (misname, "001-1-1.png: the name does not match"),
         (one_image_two_persons, "001_1_1.png, 002_1_1.png: the same image under two persons"),
         (one_image_two_cameras, "001_1_1.png, 001_2_1.png: the same image under two cameras"),
         (a_ninth_orientation, "001_1_9.png: orientation 9 is not one of 1 to 8"),

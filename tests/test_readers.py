@@ -75,7 +75,7 @@ def test_market_names_give_person_camera_and_part(market):
     assert ("bounding_box_train/0002_c2s1_000301_01.jpg.jpg", 2, 2, "train") in found
     assert ("query/0003_c5s3_000000_00.png", 3, 5, "query") in found
     assert len(index) == 13 and (index.orientation == 0).all()
-    assert index.attrs["layout"].startswith("Market-1501's names")
+    assert index.attrs["layout"].startswith("Market-1501's pattern")
 
 
 def test_msmt17_is_read_from_its_lists_and_its_two_counts_of_persons_are_kept_apart(tmp_path):
@@ -108,7 +108,7 @@ def test_msmt17_with_market_names_in_one_folder_has_no_split(tmp_path):
     assert index.columns.tolist() == BASE
     assert index.camid.tolist() == [2, 14, 2]
     picture(tmp_path / "0001_c2_f0046182.jpg")  # DukeMTMC-reID, withdrawn, is not supported
-    with pytest.raises(ValueError, match=r"0001_c2_f0046182\.jpg: the name does not fit"):
+    with pytest.raises(ValueError, match=r"0001_c2_f0046182\.jpg: the name does not match"):
         read_images(tmp_path)
 
 
@@ -138,7 +138,7 @@ def test_a_layout_is_recognised_and_the_check_says_which(folder, market, capsys,
     data = {"pku": folder, "market": market, "csv": file}[kind]
     assert layout(data) == kind
     main(["check", str(data)])
-    words = {"pku": "PKU-ReID's names", "market": "Market-1501's names", "csv": "a CSV file"}
+    words = {"pku": "PKU-ReID's pattern", "market": "Market-1501's pattern", "csv": "a CSV file"}
     assert f"layout        {words[kind]}" in capsys.readouterr().out
     assert read_images(data).attrs["layout"].startswith(words[kind])
 
@@ -165,7 +165,7 @@ def test_a_split_that_the_data_give_is_used_as_it_is(market):
     smaller, held_out = split_persons(index, validation=True)
     assert len(smaller) + len(held_out) == len(train)
     for more in ({"seed": 1}, {"train_persons": 2}):
-        with pytest.raises(ValueError, match="the data give their split"):
+        with pytest.raises(ValueError, match="the data set defines its own split"):
             split_persons(index, **more)
 
 
@@ -210,7 +210,7 @@ def test_a_person_in_both_parts_and_junk_outside_the_gallery_are_errors(market):
     picture(market / "bounding_box_train/0001_c4s1_000001_00.jpg")
     picture(market / "query/-1_c4s1_000001_00.jpg")
     errors = "\n".join(check(market).errors)
-    assert "persons 1: in the training and in the test part" in errors
+    assert "persons 1 are in both the training and the test set" in errors
     assert "query/-1_c4s1_000001_00.jpg: junk (pid -1) outside a gallery" in errors
 
 
@@ -240,7 +240,8 @@ def test_a_person_in_one_camera_or_on_one_image_is_named(folder):
 
 def test_what_cannot_be_scored_is_refused(folder, tmp_path):
     write_images(tmp_path / "three", 3)
-    assert "3 persons; two to train and two to test need four" in check(tmp_path / "three").errors
+    (error,) = check(tmp_path / "three").errors
+    assert error.startswith("3 persons; expected at least four: two for training and two for")
     rows = []
     for i, path in enumerate(sorted(folder.iterdir())):
         rows.append(f"images/{path.name},{path.name[:3]},{i % 27}")
@@ -293,11 +294,11 @@ def test_a_bad_table_is_refused_by_row_and_name(tmp_path, text, message):
 
 def test_bytes_that_are_no_text_and_a_missing_table_are_refused_by_name(tmp_path):
     (tmp_path / "images.csv").write_bytes(b"path,pid,camid\n\xff\xfe,1,1\n")
-    with pytest.raises(ValueError, match=r"images\.csv is no CSV file in UTF-8"):
+    with pytest.raises(ValueError, match=r"images\.csv is not a CSV file in UTF-8"):
         read_csv(tmp_path / "images.csv")
     with pytest.raises(ValueError, match=r"none\.csv is not a file"):
         read_images(tmp_path / "none.csv")
-    with pytest.raises(ValueError, match=r"train, test; expected a folder query beside"):
+    with pytest.raises(ValueError, match=r"only the folders train, test; expected both query and"):
         for part in ("train", "test"):
             (tmp_path / "half" / part).mkdir(parents=True)
         read_images(tmp_path / "half")

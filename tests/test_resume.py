@@ -194,7 +194,7 @@ def test_a_second_process_is_told_who_trains_the_run(processes, preset_file, tin
         while not (folder / ".holder").exists():
             time.sleep(0.02)
         with pytest.raises(
-            BlockingIOError, match=rf"run is being trained by process {process.pid}"
+            BlockingIOError, match=rf"process {process.pid} on \S+ is training the run in .*run;"
         ):
             fit(config, index, pixels, folder, progress="none")
     finally:
@@ -232,14 +232,16 @@ def test_a_checkpoint_reads_back_what_was_written(tmp_path):
 @pytest.mark.parametrize("name", IDENTITY)
 def test_a_checkpoint_of_something_else_is_refused_by_name(tmp_path, name):
     write_checkpoint(tmp_path, IDENTITY, {})
-    with pytest.raises(ValueError, match=rf"checkpoint\.pt was written with another {name}$"):
+    with pytest.raises(
+        ValueError, match=rf"checkpoint\.pt belongs to another run; what differs: {name}$"
+    ):
         read_checkpoint(tmp_path, IDENTITY | {name: "other"})
 
 
 def test_a_checkpoint_of_another_format_is_refused_by_name(tmp_path, monkeypatch):
     write_checkpoint(tmp_path, IDENTITY, {})
     monkeypatch.setattr(checkpoint, "CHECKPOINT_FORMAT", 9)
-    with pytest.raises(ValueError, match=r"was written with another format$"):
+    with pytest.raises(ValueError, match=r"belongs to another run; what differs: format$"):
         read_checkpoint(tmp_path, IDENTITY)
 
 

@@ -147,7 +147,9 @@ def test_codes_of_other_weights_are_not_compared(folder, tmp_path):
     out = tmp_path / "codes.npz"
     encode_folder(folder, out, means())
     other = dataclasses.replace(means(), name="other", sha256="1" * 64)
-    with pytest.raises(ValueError, match="other weights \\(means\\) than other"):
+    with pytest.raises(
+        ValueError, match="was encoded with means, but the queries would be encoded with other"
+    ):
         rank([folder / "003_1_2.png"], out, encoder=other)
 
 
@@ -174,7 +176,7 @@ def test_a_damaged_file_of_codes_is_named(tmp_path, content, capsys):
 def test_a_weights_file_without_its_backbone_is_refused(tmp_path):
     file = tmp_path / "mine.pth"
     torch.save({}, file)
-    with pytest.raises(ValueError, match="does not say its backbone"):
+    with pytest.raises(ValueError, match="the backbone cannot be inferred from the name of"):
         open_encoder(file)
     with pytest.raises(ValueError, match="expected a run folder"):
         open_encoder(tmp_path / "missing.pth")

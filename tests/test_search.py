@@ -92,5 +92,5 @@ def test_an_index_of_another_gallery_and_a_small_gallery_are_refused(large):
     q, g, index = large
     with pytest.raises(ValueError, match="the index holds 10000 codes, the gallery 9999"):
         search(q, g[1:], 3, index=index)
-    with pytest.raises(ValueError, match=r"codes are \(9999, 4\); an index needs \(10000, 4\)"):
+    with pytest.raises(ValueError, match=r"codes are \(9999, 4\); an index needs at least 10,000"):
         build_index(g[1:])

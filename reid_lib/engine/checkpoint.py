@@ -77,7 +77,7 @@ def read_checkpoint(folder: Path, identity: dict[str, str]) -> dict | None:
     wanted = {"format": CHECKPOINT_FORMAT, **identity}
     differ = [name for name in wanted if found.get(name) != wanted[name]]
     if differ:
-        raise ValueError(f"{file} was written with another {' and another '.join(differ)}")
+        raise ValueError(f"{file} belongs to another run; what differs: {', '.join(differ)}")
     return content
 
 

@@ -49,12 +49,12 @@ def check(
     pku: bool | None = None,
     persons: Iterable[int] | None = None,
 ) -> Check:
-    """Open every image of a data set in any layout and name every fault by file.
+    """Open every image of a data set in any layout and name every error by file.
 
-    Errors: an unreadable or tiny image, a name that does not fit, the same bytes under two persons
-    or two cameras, a size other than the others', too few persons or cameras, a person of the
-    training part among those of the test part, no query with a match. Where PKU-ReID's protocol is
-    claimed also a missing view. Notices: what is unusual but harmless, such as a person in one
+    Errors: an unreadable or tiny image, a name that does not match, the same bytes under two
+    persons or two cameras, a size other than the others', too few persons or cameras, a person in
+    both the training and the test set, no query with a match. Where PKU-ReID's protocol is claimed
+    also a missing view. Notices: what is unusual but harmless, such as a person in one
     camera only, whose images are no queries.
 
     Args:
@@ -100,7 +100,7 @@ def check(
 
 
 def _open_all(index: pd.DataFrame) -> tuple[list[str], list[tuple[int, int] | None], list[str]]:
-    """Of each image its SHA-256 and its width and height, None if it cannot be read; and faults."""
+    """Of each image its SHA-256 and its width and height, None if it cannot be read; and errors."""
     contents, sizes, faults = [], [], []
     for name, path in zip(map(printable, file_names(index)), index.path, strict=True):
         contents.append(path)
@@ -219,7 +219,10 @@ def _numbers(index: pd.DataFrame, kind: str) -> tuple[list[str], list[str]]:
             errors.append(f"{train} persons to train, {query} as queries; expected two or more")
     else:
         if 1 < index.pid.nunique() < 4:
-            errors.append(f"{index.pid.nunique()} persons; two to train and two to test need four")
+            errors.append(
+                f"{index.pid.nunique()} persons; expected at least four: two for training and two "
+                "for testing"
+            )
         if index.camid.nunique() > MOST_CAMERAS:
             errors.append(
                 f"{index.camid.nunique()} cameras; at most {MOST_CAMERAS} can be scored unless the "
@@ -239,7 +242,7 @@ def _matches(index: pd.DataFrame) -> tuple[list[str], list[str]]:
         trains = index["split"] == "train"
         both = sorted(set(index.pid[trains]) & set(index.pid[~trains]))
         if both:
-            errors.append(f"persons {_shorten(both)}: in the training and in the test part")
+            errors.append(f"persons {_shorten(both)} are in both the training and the test set")
         lost = index[(index["split"] == "query") & ~found]
         if len(lost):
             names = shorten(file_names(lost))

@@ -1,7 +1,7 @@
-"""A training step recorded as one CUDA graph (`cuda_graph: true`); without CUDA a plain step.
+"""A training step captured as one CUDA graph (`cuda_graph: true`); without CUDA an ordinary step.
 
 At 128 x 48 and batches of 32 a step is hundreds of small kernels, and a GPU waits for each to be
-launched. A recorded graph launches them together.
+launched. A captured graph launches them together.
 """
 
 import itertools
@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-WARMUP_STEPS = 3  # before recording, so that libraries have chosen their kernels
-CHECKED_STEPS = 2  # replayed steps that are compared with plain ones
-TOLERANCE = 1e-3  # relative, between the values of a replayed and of a plain step
+WARMUP_STEPS = 3  # before capturing, so that libraries have chosen their kernels
+CHECKED_STEPS = 2  # replayed steps that are compared with ordinary ones
+TOLERANCE = 1e-3  # relative, between the values of a replayed and of an ordinary step
 
 
 def graphed(step: Callable) -> Callable:
-    """Record `step` at its first call on CUDA, and replay it from then on.
+    """Capture `step` at its first call on CUDA, and replay it from then on.
 
-    The first replayed steps are compared with plain steps from the same state. Where they differ,
-    or where recording fails, plain steps are used and a line says so.
+    The first replayed steps are compared with ordinary steps from the same state. Where they
+    differ, or where capturing fails, ordinary steps are used and a line says so.
 
     Args:
         step: `training.train_step`.
@@ -44,7 +44,7 @@ def _can_record(config, device: torch.device) -> bool:
 
 
 def _recorded(step: Callable, config, state, given: tuple[Tensor, ...]) -> Callable | None:
-    """The recorded step, or None where it cannot be used; `state` is left as it was."""
+    """The captured step, or None where it cannot be used; `state` is left as it was."""
     places = [value.clone() for value in given]
     before = [value.clone() for value in _tensors(state)]
     try:
@@ -67,9 +67,13 @@ def _recorded(step: Callable, config, state, given: tuple[Tensor, ...]) -> Calla
         plain, again = torch.stack(courses).split(CHECKED_STEPS)
         if torch.allclose(plain, again, rtol=TOLERANCE, equal_nan=True):
             return replayed
-        tqdm.write("the CUDA graph does not repeat the plain steps; using plain steps")
+        tqdm.write(
+            "the CUDA graph gives other values than ordinary steps; training continues without it"
+        )
     except RuntimeError as error:
-        tqdm.write(f"the step cannot be recorded as a CUDA graph ({error}); using plain steps")
+        tqdm.write(
+            f"the step cannot be captured as a CUDA graph ({error}); training continues without it"
+        )
     finally:
         _reset(state, before)
     return None

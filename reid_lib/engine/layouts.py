@@ -16,8 +16,8 @@ FOLDERS = {  # the part of the split -> the names under which its folder is know
 LISTS = {"train": ("list_train.txt", "list_val.txt"), "query": ("list_query.txt",)}
 LISTS["gallery"] = ("list_gallery.txt",)
 WORDS = {
-    "pku": "PKU-ReID's names, personId_cameraId_orientationId.png, in one folder",
-    "market": "Market-1501's names, personId_cCamera_frame.jpg",
+    "pku": "PKU-ReID's pattern, personId_cameraId_orientationId.png, in one folder",
+    "market": "Market-1501's pattern, personId_cCamera_frame.jpg",
     "msmt17": "MSMT17's lists, list_train.txt, list_query.txt and list_gallery.txt",
     "csv": "a CSV file with the columns path, pid and camid",
 }
@@ -57,5 +57,5 @@ def gives_split(data: str | Path) -> bool:
             try:
                 return "split" in next(csv.reader(file), [])
             except csv.Error as error:
-                raise ValueError(f"{data} is no CSV file: {error}") from None
+                raise ValueError(f"{data} is not a CSV file: {error}") from None
     return kind == "msmt17" or (kind == "market" and bool(split_folders(data)))

@@ -11,11 +11,12 @@ from filelock import FileLock, Timeout
 from reid_lib.engine.files import ASIDE, write_text
 
 LOCK, HOLDER = ".lock", ".holder"
+TRAINING = "training the run in"  # how a process uses a run folder
 PATIENCE = 3.0  # seconds: a killed process may need a moment to end
 
 
 @contextmanager
-def lock_folder(folder: Path, use: str = "written") -> Iterator[None]:
+def lock_folder(folder: Path, use: str = "writing to") -> Iterator[None]:
     """Keep other processes out of a folder of results, which is created if it does not exist.
 
     The system releases the lock when the process ends, however it ends, so that nothing has to be
@@ -32,7 +33,7 @@ def lock_folder(folder: Path, use: str = "written") -> Iterator[None]:
     except Timeout:
         who = holder.read_text("utf-8") if holder.is_file() else "another process"
         raise BlockingIOError(
-            f"{folder} is being {use} by {who}; wait for it to end, or stop it first"
+            f"{who} is {use} {folder}; wait until it ends, or stop it first"
         ) from None
     try:
         write_text(holder, f"process {os.getpid()} on {socket.gethostname()}")
@@ -45,13 +46,13 @@ def lock_folder(folder: Path, use: str = "written") -> Iterator[None]:
 @contextmanager
 def lock_run_folder(folder: Path) -> Iterator[None]:
     """As `lock_folder`, and delete what a killed training left half-written."""
-    with lock_folder(folder, "trained"):
+    with lock_folder(folder, TRAINING):
         for left in folder.glob(f"{ASIDE}*"):
             left.unlink()
         yield
 
 
-def check_unlocked(folder: Path, use: str = "written") -> None:
+def check_unlocked(folder: Path, use: str = "writing to") -> None:
     """As `lock_folder`, at once released; a folder without a lock is left as it is."""
     if (folder / LOCK).is_file():
         with lock_folder(folder, use):

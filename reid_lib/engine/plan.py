@@ -11,7 +11,7 @@ from reid_lib.config import Embedded, Preset, RunConfig
 from reid_lib.dataset import ORIENTATIONS, WHERE, check_batches, shorten, split_persons
 from reid_lib.engine.checks import Check, check, only_persons
 from reid_lib.engine.files import weights_files
-from reid_lib.engine.locks import check_unlocked
+from reid_lib.engine.locks import TRAINING, check_unlocked
 from reid_lib.engine.runs import run_folder
 from reid_lib.engine.sides import matched
 from reid_lib.retrieval.readers import read_images, scan_images
@@ -166,4 +166,4 @@ def check_plan(preset: Preset, results: str | Path) -> None:
     for row, split in preset.runs:
         check_start(preset.row(row), preset.weights)
         check_run(preset.row(row), split, index)
-        check_unlocked(run_folder(results, preset, row, split), "trained")
+        check_unlocked(run_folder(results, preset, row, split), TRAINING)

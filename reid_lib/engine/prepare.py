@@ -103,7 +103,7 @@ def _weights_sha256(backbone: str, file: Path | None) -> str:
 def _known_precision(config: RunConfig, preset: Preset, results: str | Path | None) -> str | None:
     """What `precision: auto` was resolved to before, for this run or one of the same shape.
 
-    A run that has ended counts first: it may have been trained on another machine.
+    A completed run counts first: it may have been trained on another machine.
     """
     if results is None:
         return None
@@ -144,7 +144,7 @@ def _write_config(results: str | Path, preset: Preset, config: RunConfig) -> Non
 def resolve_all(
     preset: Preset, index: pd.DataFrame, results: str | Path, retrain: bool = False
 ) -> str:
-    """Complete and keep the configuration of every run of a preset, and compare runs that ended.
+    """Complete and keep the configuration of every run of a preset, and compare completed ones.
 
     Args:
         preset: what to run.

@@ -51,10 +51,10 @@ class RunFolder:
         self.seconds_before, self.latest = 0.0, None
 
     def ended(self) -> Run | None:
-        """The run if it has ended, else None.
+        """The run if it completed or failed, else None.
 
         Raises:
-            ValueError: the folder holds an ended run of another config.
+            ValueError: the folder holds a run of another config.
         """
         if not has_ended(self.path):
             return None
@@ -101,7 +101,7 @@ class RunFolder:
             self.save_latest()
 
     def save_latest(self) -> None:
-        """Write the checkpoint of the last finished epoch, if it is not written yet."""
+        """Write the checkpoint of the last completed epoch, if it is not written yet."""
         if self.latest:
             write_checkpoint(self.path, self._identity(), self.latest)
             self.latest, self.saved = None, time.monotonic()

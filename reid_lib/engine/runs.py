@@ -12,9 +12,14 @@ import pandas as pd
 from reid_lib.config import Preset, RunConfig
 from reid_lib.engine.sides import BOTH, main_direction, sides
 
-FILES = ("config.json", "history.csv", "metrics.json", "manifest.json")  # of every ended run
+FILES = (
+    "config.json",
+    "history.csv",
+    "metrics.json",
+    "manifest.json",
+)  # of every run that completed or failed
 RESULTS = ("weights.safetensors", "codes.npz", "queries.csv")  # of every run that did not fail
-ADVICE = "choose another NAME for the results, or RETRAIN=1 to train again beside it"
+ADVICE = "set another NAME, or set RETRAIN=1 to rename the existing run and train again"
 
 
 def run_folder(results: str | Path, preset: Preset, row: str, split: int) -> Path:
@@ -28,24 +33,24 @@ def config_file(results: str | Path, preset: Preset, row: str, split: int) -> Pa
 
 
 def stamp_file(results: str | Path, preset: Preset, row: str, split: int) -> Path:
-    """A copy of an ended run's manifest: what Snakemake watches in place of the run folder."""
+    """A copy of the manifest of a completed or failed run: what Snakemake watches for it."""
     return Path(results) / preset.name / "stamps" / f"{row}-split-{split}.json"
 
 
 def has_ended(folder: Path) -> bool:
-    """Whether a run folder holds an ended run: the manifest is written last."""
+    """Whether a run completed or failed: the manifest is written last."""
     return (folder / "manifest.json").is_file()
 
 
 def find_runs(folder: str | Path) -> list[Path]:
-    """The folders of all ended runs under a folder, without those that were trained again."""
+    """The folders of all completed or failed runs under a folder, without replaced ones."""
     manifests = sorted(Path(folder).rglob("manifest.json"))
     return [file.parent for file in manifests if ".replaced-" not in file.parent.name]
 
 
 @dataclass(frozen=True)
 class Run:
-    """An ended run; each part of its folder is read when it is first used."""
+    """A completed or failed run; each part of its folder is read when it is first used."""
 
     folder: Path
 
@@ -154,10 +159,10 @@ class Run:
 
 
 def read_run(folder: str | Path) -> Run:
-    """Open an ended run; it may have failed, see `Run.failed`.
+    """Open a completed or failed run, see `Run.failed`.
 
     Raises:
-        ValueError: a file of an ended run is missing.
+        ValueError: a file of such a run is missing.
     """
     run = Run(Path(folder))
     missing = [name for name in FILES if not (run.folder / name).is_file()]
@@ -203,7 +208,7 @@ def scores_frame(runs: list[Run], direction: str = "", part: str = "test") -> pd
     """One row per run: row name, split, scores of one direction in percent (NaN if it has none).
 
     Args:
-        runs: ended runs.
+        runs: completed or failed runs.
         direction: one of `Run.directions` or "both"; empty: `table_direction`.
         part: "test", "train" or "reranked".
     """

@@ -50,7 +50,7 @@ def nearest(run: Run, name: str, k: int = 10) -> pd.DataFrame:
     """The k gallery images nearest to a query, nearest first.
 
     Args:
-        run: a finished run.
+        run: a completed run.
         name: the query's file name; its gallery is that of its first direction in `run.queries`.
         k: how many.
     Returns:
@@ -110,7 +110,7 @@ def picture_address(path: str) -> str:
 def controls(study: Preset, root: str | Path = "..") -> ipywidgets.VBox:
     """Menus for preset, split, row, the row beside it, orientation and query, and their galleries.
 
-    The presets are `study` and all others with finished runs under `root`/results; the queries are
+    The presets are `study` and all others with completed runs under `root`/results; the queries are
     those of camera A to B, or the data's own, in ascending order of their average precision under
     the row. Pictures are shown if a folder under `root`/data, or the study's own data, has the
     fingerprint of the run's data.

@@ -89,14 +89,14 @@ def read_codes_file(file: str | Path) -> dict[str, np.ndarray]:
         with np.load(file, allow_pickle=False) as archive:
             content = {name: np.asarray(archive[name]) for name in wanted}
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise ValueError(f"{file} is no file of `reid encode` ({error})") from None
+        raise ValueError(f"{file} was not written by `reid encode` ({error})") from None
     except Exception as error:  # zipfile's own errors for a damaged archive
         raise ValueError(f"{file} is damaged ({error}); encode the folder again") from None
     names, codes = content["names"], content["codes"]
     texts = all(content[name].dtype.kind == "U" for name in wanted if name != "codes")
     if not texts or codes.dtype != np.float32 or codes.ndim != 2 or names.shape != codes.shape[:1]:
         shapes = f"names {names.dtype} {names.shape} and codes {codes.dtype} {codes.shape}"
-        raise ValueError(f"{file} holds {shapes}; expected texts (N,) and float32 (N, D)")
+        raise ValueError(f"{file} holds {shapes}; expected strings (N,) and float32 (N, D)")
     return content
 
 

@@ -95,8 +95,8 @@ def _from_file(file: Path) -> Encoder:
     backbone = next((m for m in known if file.name.startswith(m)), "")
     if not backbone:
         raise ValueError(
-            f"{file} does not say its backbone; expected a name that begins with it, such as "
-            "resnet18-....pth"
+            f"the backbone cannot be inferred from the name of {file}; expected a name that begins "
+            "with it, such as resnet18-....pth"
         )
     net = ReIDNet(backbone, persons=2).eval()
     load_weights(net, file)

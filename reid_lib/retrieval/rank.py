@@ -55,8 +55,8 @@ def rank(
     encoder = encoder or open_encoder(str(content["weights"]))
     if encoder.sha256 != content["weights_sha256"]:
         raise ValueError(
-            f"{gallery} was encoded by other weights ({content['weights']}) than {encoder.name}; "
-            "encode the folder again"
+            f"{gallery} was encoded with {content['weights']}, but the queries would be encoded "
+            f"with {encoder.name}, whose weights differ; encode the folder again"
         )
     images = []
     for query in map(Path, queries):

@@ -48,7 +48,7 @@ def read_images(data: str | Path) -> pd.DataFrame:
     else:
         _, index, faults = scan_images(data)
         if faults:
-            raise ValueError(f"{len(faults)} faults in {data}: {shorten(faults, 3)}")
+            raise ValueError(f"{len(faults)} errors in {data}: {shorten(faults, 3)}")
     index.attrs["layout"] = WORDS[layout(data)]
     return index
 
@@ -62,7 +62,7 @@ def scan_images(data: str | Path) -> Images:
     kind, data = layout(data), Path(data)
     if kind == "pku":
         index, unrecognised = scan(data)
-        names = "the name does not fit personId_cameraId_orientationId.png"
+        names = "the name does not match personId_cameraId_orientationId.png"
         return Images(kind, index, [f"{printable(name)}: {names}" for name in unrecognised])
     readers = {"csv": _csv, "market": _market, "msmt17": _msmt17}
     rows, faults = readers[kind](data)
@@ -108,7 +108,7 @@ def read_csv(file: str | Path) -> pd.DataFrame:
         ValueError: see `read_images`; also if a column is missing.
     """
     if layout(file) != "csv":
-        raise ValueError(f"{file} is no CSV file; expected {WORDS['csv']}")
+        raise ValueError(f"{file} is not a CSV file; expected {WORDS['csv']}")
     return read_images(file)
 
 
@@ -116,8 +116,8 @@ def _market(folder: Path) -> tuple[list[tuple], list[str]]:
     parts = split_folders(folder)
     if parts and ("query" in parts) != ("gallery" in parts):
         raise ValueError(
-            f"{folder} has {', '.join(path.name for path in parts.values())}; expected a folder "
-            "query beside the gallery (bounding_box_test, gallery or test)"
+            f"{folder}: found only the folders {', '.join(path.name for path in parts.values())}; "
+            "expected both query and a gallery folder (bounding_box_test, gallery or test)"
         )
     rows, faults = [], []
     for part, place in (parts or {"": folder}).items():
@@ -130,7 +130,7 @@ def _market(folder: Path) -> tuple[list[tuple], list[str]]:
             elif found := layouts.MARKET_NAME.fullmatch(path.name):
                 rows.append((str(path), *map(int, found.groups()), 0, name, part))
             else:
-                faults.append(f"{printable(name)}: the name does not fit {WORDS['market']}")
+                faults.append(f"{printable(name)}: the name does not match {WORDS['market']}")
     return rows, faults
 
 
@@ -147,7 +147,7 @@ def _msmt17(folder: Path) -> tuple[list[tuple], list[str]]:
             numbers = Path(name).name.split("_")
             path = place / name if place else folder / name
             if not (pid.isdecimal() and len(numbers) > 3 and numbers[2].isdecimal()):
-                faults.append(f"{printable(line)}: the line does not fit {WORDS['msmt17']}")
+                faults.append(f"{printable(line)}: the line does not match {WORDS['msmt17']}")
             elif not _is_file(path):
                 faults.append(f"{printable(name)}: no such file")
             else:
@@ -160,7 +160,7 @@ def _lines(file: Path) -> list[str]:
     try:
         return file.read_text("utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is no list in UTF-8: {error}") from None
+        raise ValueError(f"{file} is not a UTF-8 text file: {error}") from None
 
 
 def _is_file(path: Path) -> bool:
@@ -178,7 +178,7 @@ def _csv(file: Path) -> tuple[list[tuple], list[str]]:
             lines = csv.DictReader(opened, restval="")
             head, lines = lines.fieldnames or [], list(lines)
         except (UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f"{file} is no CSV file in UTF-8: {error}") from None
+            raise ValueError(f"{file} is not a CSV file in UTF-8: {error}") from None
     missing = [name for name in ("path", "pid", "camid") if name not in head]
     if missing:
         raise ValueError(f"{file} has no column {', '.join(missing)}; it has {', '.join(head)}")
@@ -195,8 +195,8 @@ def _csv(file: Path) -> tuple[list[tuple], list[str]]:
         if not ids or ids[0] < -1 or ids[1] < 0 or not 0 <= ids[2] <= 8:
             faults.append(
                 f"{here}: pid is {line['pid']!r}, camid {line['camid']!r}, orientation "
-                f"{line.get('orientation') or ''!r}; expected whole numbers (one for each person), "
-                "and an orientation of 1 to 8 or none"
+                f"{line.get('orientation') or ''!r}; expected integers for pid (-1 or more) and "
+                "camid (0 or more), and an orientation of 1 to 8 or empty"
             )
         elif "split" in head and split not in PARTS:
             faults.append(f"{here}: split is {split!r}; expected {', '.join(PARTS)}")

@@ -1,7 +1,7 @@
 """Distances of queries to gallery, block by block: from codes, or precomputed.
 
 Both classes have the same attributes and methods. What they yield ranks a query's gallery as its
-distances do; from codes it is ||g||^2 - 2 q.g, the squared distance less the query's own ||q||^2.
+distances do; from codes it is ||g||^2 - 2 q.g, the squared distance minus the query's ||q||^2.
 """
 
 import functools
@@ -23,7 +23,7 @@ _EQUAL = 1e-6  # codes whose spread is this small beside their length have colla
 
 @dataclass(frozen=True)
 class CentredCodes:
-    """Codes less the gallery's mean, where rounding costs least, and their squared lengths."""
+    """Codes minus the gallery's mean, where rounding costs least, and their squared lengths."""
 
     queries: Tensor  # (Q, D), centred
     gallery: Tensor  # (G, D) as given: parts are centred when needed, to hold no second copy

@@ -69,7 +69,7 @@ def refuse_unusable(codes: Tensor, name: str) -> None:
 
 
 def centre(mean: Tensor, q: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The queries less the mean, and both sides' squared distances from it: (Q, D), (Q,), (G,)."""
+    """The queries minus the mean, and both sides' squared distances from it: (Q, D), (Q,), (G,)."""
     centred = q - mean
     q_sq = torch.linalg.vector_norm(centred, dim=1).square_()
     parts = g.split(blocks.WIDTH)

@@ -40,7 +40,7 @@ class Protocol:
         junk_pids: gallery images with these ids are removed from every ranking. -1 is
             Market-1501's junk; its distractors, id 0, stay and are wrong answers.
         unmatched: how a query without a match in the gallery counts. "raise" is the default
-            because such a query is usually a mistake in the split or in the camera ids. "drop"
+            because such a query is usually an error in the split or in the camera ids. "drop"
             leaves the query out of rank-k, mAP and mINP alike; "zero" counts it as 0 in each of
             them, so CMC and mAP always share one denominator. If no query has a match, every
             choice raises.

@@ -1,11 +1,11 @@
-"""The nearest codes of a large gallery: exactly in bounded memory, or sooner by way of an index."""
+"""Search large galleries: exactly in bounded memory, or faster with an approximate index."""
 
 import numpy as np
 import torch
 
 BLOCK = 2**16  # gallery codes at once: 128 MB of float32 codes of 512 numbers
 QUERIES = 256  # queries at once: a block of distances is 64 MB
-LISTS, PROBES = 4096, 256  # an index cuts the gallery into lists, at most so many; searches these
+LISTS, PROBES = 4096, 256  # at most so many inverted lists in an index; a query searches these
 
 
 def search(
@@ -66,8 +66,9 @@ def search(
 def build_index(g_codes: np.ndarray, block: int = BLOCK):
     """Compress a gallery into an index of faiss (an optional library) with product quantisation.
 
-    It keeps 32 bytes per code: the 128 principal components, rotated, in fours; and sorts the codes
-    into lists, of which a query looks into the `PROBES` nearest.
+    The index (IVF-PQ) keeps 32 bytes per code: PCA to 128 dimensions, a random rotation, and
+    product quantisation of groups of four. The codes are divided into inverted lists; a query
+    searches the `PROBES` nearest lists.
 
     Args:
         g_codes: (G, D) float, an array or a memory-mapped file, read in blocks.
@@ -83,7 +84,8 @@ def build_index(g_codes: np.ndarray, block: int = BLOCK):
     size, width = g_codes.shape
     if size < 10_000 or width < 4:
         raise ValueError(
-            f"codes are {tuple(g_codes.shape)}; an index needs (10000, 4) or more: search without"
+            f"codes are {tuple(g_codes.shape)}; an index needs at least 10,000 codes of at least 4 "
+            "numbers; call search without an index"
         )
     parts, lists = min(width, 128) // 4, min(LISTS, int(2 * size**0.5))
     index = faiss.index_factory(width, f"PCAR{4 * parts},IVF{lists},PQ{parts}")

@@ -26,7 +26,7 @@ def write_crate(preset: Preset, root: str | Path, out: str | Path) -> None:
     """Write a zip file with the runs of a preset and their metadata.
 
     Args:
-        preset: whose runs have all ended.
+        preset: whose runs are complete.
         root: project folder that contains results/ and figures/.
         out: the .zip file to write.
     Raises:
@@ -101,7 +101,7 @@ def read_scores(crate: str | Path) -> pd.DataFrame:
     """The scores in a crate: one row per run, direction and score, in percent.
 
     Raises:
-        ValueError: the file is no crate of `write_crate`.
+        ValueError: the file was not written by `write_crate`.
     """
     lines = []
     try:
@@ -114,7 +114,7 @@ def read_scores(crate: str | Path) -> pd.DataFrame:
                     line = {"row": row, "split": split, "direction": direction}
                     lines += [line | {"score": s, "value": 100 * v} for s, v in scores.items()]
     except (OSError, zipfile.BadZipFile, ValueError) as error:
-        raise ValueError(f"{crate} is no crate of `reid crate` ({error})") from None
+        raise ValueError(f"{crate} was not written by `reid crate` ({error})") from None
     if not lines:
         raise ValueError(f"{crate} holds no scores; expected the file that `reid crate` wrote")
     return pd.DataFrame(lines)

@@ -31,8 +31,9 @@ LEAST_TOLERANCE = 5.0  # but no less than these points: one query of 192 is half
 LEAST_RECORDS = 5  # a tolerance from fewer splits would say next to nothing
 NAMES = ["rank-1", "mAP"]
 RECORDED = (
-    "Expected: records in figures/ of the same images, weights and values; ±: a 99 % prediction "
-    "interval\nfor the mean over as many splits, from the spread of the records over theirs."
+    "Expected: the mean of the committed records (figures/) with the same images, starting weights "
+    "and configuration.\n±: half the width of a 99 % prediction interval for the mean over the "
+    "splits run here, estimated from the\nvariation of the records between splits."
 )
 
 

@@ -135,7 +135,7 @@ def table1(runs: list[Run], direction: str = "") -> pd.DataFrame:
     """Table 1: measured scores and the paper's.
 
     Args:
-        runs: finished runs, one or several splits per row of the table.
+        runs: completed runs, one or several splits per row of the table.
         direction: one of `Run.directions`, or "both"; empty: camera A to B if there are two
             cameras, the mean over all directions if there are more, and the data set's own queries
             if it defines them.
