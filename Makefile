@@ -63,7 +63,9 @@ setup: .venv/requirements.lock
 reproduce: setup
 	@$(VENV)/reid resolve '$(PRESET)' $(OPTIONS) --check
 	@$(RESOLVE) $(VENV)/reid resolve '$(PRESET)' $(OPTIONS) $(if $(RETRAIN),--retrain)
-	$(VENV)/snakemake --profile '$(PROFILE)' --nolock $(SNAKEMAKE) --config preset='$(PRESET)' $(CONFIG)
+	@trap 'echo "make reproduce: interrupted; finished runs and epochs are kept: the same command goes on" >&2; \
+	  exit 130' INT; \
+	  $(VENV)/snakemake --profile '$(PROFILE)' --nolock $(SNAKEMAKE) --config preset='$(PRESET)' $(CONFIG)
 	@$(VENV)/reid summary '$(PRESET)' $(OPTIONS)
 
 ## make unlock     remove the lock that a killed Snakemake left, unless a process still runs

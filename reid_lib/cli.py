@@ -10,6 +10,7 @@ from pathlib import Path
 from reid_lib.config import PRESETS, load_preset
 from reid_lib.retrieval.commands import add_commands
 
+INTERRUPTED = "interrupted; what was finished is kept, and the same command goes on from there"
 EXTRAS = {  # module -> the optional dependencies of pyproject.toml that it comes with
     **dict.fromkeys(("matplotlib", "seaborn", "sklearn"), "plots"),
     **dict.fromkeys(("papermill", "nbformat", "ipywidgets", "jinja2", "IPython"), "notebooks"),
@@ -22,7 +23,10 @@ EXTRAS = {  # module -> the optional dependencies of pyproject.toml that it come
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run `reid ARGUMENTS`; return the exit status (0: success, 1: failure, 2: wrong input)."""
+    """Run `reid ARGUMENTS`; return the exit status (0: success, 1: failure, 2: wrong input).
+
+    130 after Ctrl-C.
+    """
     arguments = _parser().parse_args(argv)
     try:
         return arguments.run(arguments) or 0
@@ -36,6 +40,9 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"reid {arguments.command}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"\nreid {arguments.command}: {INTERRUPTED}", file=sys.stderr)
+        return 130
 
 
 def _check(arguments) -> int:

@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from conftest import REPOSITORY, write_images
@@ -160,6 +162,53 @@ def test_train_leaves_a_run_folder_and_prints_its_scores(preset_file, tmp_path, 
     assert "epoch   1/2" in capsys.readouterr().out
     assert (out / "manifest.json").is_file()
     assert not root.exists()  # that folder is none of the preset's runs
+
+
+def test_ctrl_c_in_train_is_answered_in_one_line_and_the_same_command_goes_on(
+    preset_file, tmp_path, capsys, small, monkeypatch
+):
+    from reid_lib.engine import results
+
+    def write(*given):  # a second Ctrl-C and what kernels and schedulers send cannot stop it
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        return write_checkpoint(*given)
+
+    write_checkpoint = results.write_checkpoint
+    monkeypatch.setattr(results, "write_checkpoint", write)
+    arguments = ["train", str(preset_file), "--row", "set3", "--root", str(tmp_path)]
+    with monkeypatch.context() as patch:
+        from reid_lib import training
+
+        step, left = training.train_step, iter(range(7))  # an epoch has six steps
+
+        def stopped(*given):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            return step(*given)
+
+        patch.setattr(training, "train_step", stopped)
+        assert main(arguments) == 130
+    said = capsys.readouterr().err
+    assert said.strip() == f"reid train: {cli.INTERRUPTED}"
+    assert main(arguments) == 0
+    assert "set3 split 0: resumes after epoch 1" in capsys.readouterr().out
+
+
+def test_ctrl_c_while_persons_are_drawn_leaves_one_line_and_no_folder(tmp_path):
+    command = [sys.executable, "-m", "reid_lib", "synth", tmp_path / "drawn"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    process = subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    while not list(tmp_path.glob(".drawn-*/images")):
+        time.sleep(0.01)
+    time.sleep(0.3)  # the workers are being started
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate()[1]
+    assert process.returncode == 130
+    assert "Traceback" not in said and said.endswith(f"\nreid synth: {cli.INTERRUPTED}\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_resolve_checks_everything_and_writes_one_complete_config_per_run(preset_file, tmp_path):

@@ -418,6 +418,25 @@ def test_make_reproduce_goes_on_after_it_was_killed_at_any_point(clone):
     assert all((figures / f"{name}.{kind}").is_file() for name in FIGURES for kind in KINDS)
 
 
+@pytest.mark.slow
+def test_ctrl_c_in_make_reproduce_keeps_the_epochs_and_says_so_in_one_last_line(clone, one):
+    preset = clone / "one.yaml"
+    preset.write_text(preset.read_text().replace("epochs: 1", "epochs: 500, image_size: [64, 32]"))
+    run = clone / "results/one/set3/split-0"
+    for started_by in (lambda: (clone / "data").is_dir(), lambda: (run / "history.csv").is_file()):
+        process = started(clone, *one)
+        while not started_by():
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate()[0]
+        assert process.returncode == -signal.SIGINT, said  # a shell says 130
+        assert "Traceback" not in said
+        lines = [line for line in said.splitlines() if line and not line.startswith("make: ***")]
+        assert "interrupted; " in lines[-1] and "kept" in lines[-1] and "same command" in lines[-1]
+    assert (run / "checkpoint.pt").is_file()
+
+
 # --- The smoke preset from data to figures --------------------------------------------------------
 
 

@@ -90,22 +90,24 @@ def test_images_that_cannot_be_read_are_named_and_skipped(folder, tmp_path, run,
     assert len(read_codes_file(out)["names"]) == 96
 
 
-def test_a_killed_encoding_goes_on_where_it_stopped(folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize("end, saved", [(MemoryError, 40), (KeyboardInterrupt, 50)])
+def test_a_stopped_encoding_goes_on_from_what_was_saved(folder, tmp_path, monkeypatch, end, saved):
+    """Every second batch is saved, and Ctrl-C saves what is finished."""
     monkeypatch.setattr(encoding, "BATCH", 10)
     monkeypatch.setattr(encoding, "SAVE_EVERY", 2)
     out, calls = tmp_path / "codes.npz", []
 
     def killed(pixels):
         if len(calls) == 5:
-            raise KeyboardInterrupt
+            raise end
         return means(calls).encode(pixels)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(end):
         encode_folder(folder, out, dataclasses.replace(means(), encode=killed))
     assert not out.exists() and out.with_name("codes.npz.partial").is_file()
     calls.clear()
     encode_folder(folder, out, means(calls))
-    assert sum(calls) == 96 - 40  # four batches of ten were saved
+    assert sum(calls) == 96 - saved
     assert not out.with_name("codes.npz.partial").exists()
     encode_folder(folder, tmp_path / "at_once.npz", means())
     one, two = read_codes_file(out), read_codes_file(tmp_path / "at_once.npz")

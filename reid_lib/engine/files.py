@@ -3,8 +3,11 @@
 import hashlib
 import json
 import os
+import signal
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 ASIDE = ".aside-"  # begins the name of a file that is still being written
@@ -35,6 +38,18 @@ def write_file(
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def ignored(*signals: signal.Signals) -> Iterator[None]:
+    """Ignore signals for a while, as processes that start meanwhile do; in the main thread only."""
+    main = threading.current_thread() is threading.main_thread()  # only there may it be set
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in signals if main}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def write_text(path: Path, text: str) -> None:

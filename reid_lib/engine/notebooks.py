@@ -14,6 +14,10 @@ from traitlets import default
 class SocketKernelManager(AsyncKernelManager):
     """Talks to its kernel over socket files: kernels that start at once race for TCP ports."""
 
+    def format_kernel_cmd(self, extra_arguments=None):
+        # A kernel that is interrupted logs that its sockets are closed.
+        return super().format_kernel_cmd([*(extra_arguments or ()), "--log-level=50"])
+
     @default("transport")
     def _transport(self) -> str:
         return "ipc"

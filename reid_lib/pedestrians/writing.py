@@ -4,6 +4,7 @@ import errno
 import functools
 import multiprocessing
 import shutil
+import signal
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+from reid_lib.engine.files import ignored
 from reid_lib.pedestrians.people import VIEWS, draw_persons
 from reid_lib.pedestrians.rendering import render_person
 
@@ -95,7 +97,9 @@ def _write_images(images, table, seed, progress, workers, layout) -> None:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         chunk = 1 + len(table) // (100 * workers)
-        for _ in bar(pool.map(write, persons, chunksize=chunk)):
+        with ignored(signal.SIGINT):  # Ctrl-C is for this process alone to hear
+            done = pool.map(write, persons, chunksize=chunk)
+        for _ in bar(done):
             pass
 
 

@@ -55,19 +55,24 @@ def encode_folder(
     done = _finished(partial, folder, encoder)
     left, bad = [name for name in names if name not in done], {}
     bar = tqdm(total=len(names), initial=len(done), unit=" images", disable=not progress)
-    for number, first in enumerate(range(0, len(left), BATCH), 1):
-        batch = {}
-        for name in left[first : first + BATCH]:
-            try:
-                batch[name] = decode((folder / name).read_bytes(), encoder.size)
-            except (ValueError, OSError) as error:
-                bad[name] = str(error)
-            bar.update()
-        if batch:
-            pixels = torch.from_numpy(np.stack(list(batch.values()))).permute(0, 3, 1, 2)
-            done |= zip(batch, encoder.encode(pixels), strict=True)
-        if number % SAVE_EVERY == 0:
+    try:
+        for number, first in enumerate(range(0, len(left), BATCH), 1):
+            batch = {}
+            for name in left[first : first + BATCH]:
+                try:
+                    batch[name] = decode((folder / name).read_bytes(), encoder.size)
+                except (ValueError, OSError) as error:
+                    bad[name] = str(error)
+                bar.update()
+            if batch:
+                pixels = torch.from_numpy(np.stack(list(batch.values()))).permute(0, 3, 1, 2)
+                done |= zip(batch, encoder.encode(pixels), strict=True)
+            if number % SAVE_EVERY == 0:
+                _write(partial, folder, done, encoder)
+    except KeyboardInterrupt:
+        if done:
             _write(partial, folder, done, encoder)
+        raise
     bar.close()
     if not done:
         raise ValueError(f"no image of {folder} can be read; first: {next(iter(bad.items()))}")
