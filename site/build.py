@@ -30,6 +30,7 @@ PAGES = {  # Markdown of the repository -> its page
     "REPRODUCIBILITY.md": "reproducibility.md",
     "benchmarks/README.md": "benchmarks.md",
     "presets/README.md": "presets.md",
+    "reid_lib/weights/README.md": "weights.md",
     "figures/pku74/README.md": "real.md",
     "figures/pku74/PLAN.md": "plan.md",
     "figures/pku74/claims.md": "claims.md",

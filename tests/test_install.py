@@ -83,3 +83,13 @@ def test_an_installed_package_finds_its_presets_and_expected_scores(wheel):
     folder, name, expected = run(program, wheel).split()
     assert folder == str(wheel / "reid_lib" / "presets")
     assert (name, expected) == ("demo", "True")
+
+
+def test_an_installed_package_finds_its_weights(wheel):
+    program = (
+        "from reid_lib.retrieval.encoders import DRAWN_FILE, open_encoder\n"
+        "print(DRAWN_FILE); print(open_encoder().size)"
+    )
+    file, size = run(program, wheel).splitlines()
+    assert file == str(wheel / "reid_lib" / "weights" / "mobilenet_v2_drawn.safetensors")
+    assert size == "(128, 48)"

@@ -8,11 +8,11 @@ SKIPPED = 3  # exit status: done, but some images could not be read
 
 def add_commands(command) -> None:
     """Add the four commands; `command(name, run, help)` returns `add_argument` of a new parser."""
-    weights = "a run folder, a weights file named as in torchvision, or an .onnx file"
+    weights = "drawn (comes with the package), a run folder, or a file: .onnx or torchvision's name"
     add = command("encode", _encode, "compute the codes of all images in a folder")
     add("folder", metavar="DIR", type=Path, help="folder of images; subfolders are included")
     add("--out", type=Path, required=True, help="file of codes to write, such as codes.npz")
-    add("--weights", required=True, help=weights)
+    add("--weights", default="drawn", help=f"{weights} (default: drawn)")
 
     add = command("rank", _rank, "rank an encoded gallery for query images")
     add("queries", metavar="QUERY", type=Path, nargs="+", help="image files")
@@ -25,9 +25,12 @@ def add_commands(command) -> None:
     add("weights", metavar="WEIGHTS", help=weights)
     add("--data", type=Path, required=True, help="a folder or CSV file that `reid check` accepts")
 
-    add = command("export", _export, "write the network of a run as an ONNX file")
-    add("run_folder", metavar="RUN", type=Path, help="a run folder")
-    add("--out", type=Path, required=True, help="the file to write, such as net.onnx")
+    add = command("export", _export, "write a network as an ONNX file or in half precision")
+    add("weights", metavar="WEIGHTS", help=weights)
+    text = (
+        "the file to write: net.onnx, or resnet18_half.safetensors, which begins with the backbone"
+    )
+    add("--out", type=Path, required=True, help=text)
 
 
 def _encode(arguments) -> int:
@@ -63,7 +66,8 @@ def _evaluate(arguments) -> None:
 
 
 def _export(arguments) -> None:
-    from reid_lib.retrieval.export import export_onnx
+    from reid_lib.retrieval.export import export_half, export_onnx
 
-    export_onnx(arguments.run_folder, arguments.out)
+    export = export_half if arguments.out.suffix == ".safetensors" else export_onnx
+    export(arguments.weights, arguments.out)
     print(arguments.out)

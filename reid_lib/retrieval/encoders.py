@@ -1,9 +1,10 @@
-"""From a path to an encoder: a run, a file of weights, or an ONNX file."""
+"""From a word or a path to an encoder: the weights in the box, a run, a file, or an ONNX file."""
 
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from reid_lib.engine.files import sha256
 from reid_lib.model import ReIDNet, encode, load_weights, network_of
 
 PAPER_SIZE = (128, 48)
+DRAWN = "drawn"  # the word for the weights that come with the package, see their README.md
+DRAWN_FILE = Path(__file__).parents[1] / "weights" / "mobilenet_v2_drawn.safetensors"
 
 
 @dataclass(frozen=True)
@@ -36,28 +39,61 @@ class Encoder:
     encode: Callable[[Tensor], np.ndarray]
 
 
-def open_encoder(weights: str | Path) -> Encoder:
+class Network(NamedTuple):
+    """A network in evaluation mode, and where it comes from."""
+
+    net: ReIDNet
+    name: str  # the words that open it again
+    file: Path  # of its weights
+    size: tuple[int, int]  # (height, width) of the images that it takes
+
+
+def open_encoder(weights: str | Path = DRAWN) -> Encoder:
     """Load the network that turns images into codes.
 
     Args:
-        weights: a run folder or its weights.safetensors, a file of weights whose name begins with
-            its backbone's (such as resnet18-f37072fd.pth, torchvision's name), or an .onnx file.
+        weights: an .onnx file, or what `open_network` takes; the weights of the package unless
+            given.
     Returns:
         The encoder, in evaluation mode.
     Raises:
         ValueError: there is no such file, or it holds no weights of a known backbone.
     """
     path = Path(weights)
+    if path.suffix == ".onnx" and path.is_file():
+        return _from_onnx(path)
+    net, name, file, size = open_network(weights)
+
+    @torch.no_grad()
+    def codes(pixels: Tensor) -> np.ndarray:
+        return net.retrieval_codes(encode(net, pixels)).numpy()
+
+    return Encoder(name, sha256(file), size, codes)
+
+
+def open_network(weights: str | Path = DRAWN) -> Network:
+    """Load a network that torch computes.
+
+    Args:
+        weights: "drawn", the weights that come with the package; a run folder or its
+            weights.safetensors; or a file of weights whose name begins with its backbone's (such as
+            resnet18-f37072fd.pth, torchvision's name). A folder of the name drawn is ./drawn.
+    Raises:
+        ValueError: there is no such file, or it holds no weights of a known backbone.
+    """
+    path = DRAWN_FILE if str(weights) == DRAWN else Path(weights)
     if path.name == "weights.safetensors" and (path.parent / "config.json").is_file():
         path = path.parent
     if path.is_dir():
-        return _from_run(path)
+        net, config = trained_network(path)
+        size = config.image_size or size_of(path)
+        return Network(net, str(path), path / "weights.safetensors", size)
     if not path.is_file():
         raise ValueError(
-            f"--weights is {path}, which does not exist; expected a run folder, a file of weights "
-            "or an .onnx file"
+            f"--weights is {weights}, but {path} does not exist; expected a run folder, a file of "
+            f"weights, an .onnx file, or {DRAWN}"
         )
-    return _from_onnx(path) if path.suffix == ".onnx" else _from_file(path)
+    return Network(_read(path), str(weights), path, PAPER_SIZE)
 
 
 def trained_network(folder: Path) -> tuple[ReIDNet, RunConfig]:
@@ -78,19 +114,13 @@ def trained_network(folder: Path) -> tuple[ReIDNet, RunConfig]:
     return net.eval(), config
 
 
-def _from_run(folder: Path) -> Encoder:
-    net, config = trained_network(folder)
-    size = config.image_size or size_of(folder)
-    return _of(net, str(folder), sha256(folder / "weights.safetensors"), size)
-
-
 def size_of(folder: Path) -> tuple[int, int]:
     """The (height, width) of the images that a run was trained on."""
     manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
     return tuple(manifest.get("image_size", PAPER_SIZE))  # runs of version 0.1 do not state it
 
 
-def _from_file(file: Path) -> Encoder:
+def _read(file: Path) -> ReIDNet:
     known = sorted(list_models(), key=len, reverse=True)
     backbone = next((m for m in known if file.name.startswith(m)), "")
     if not backbone:
@@ -100,15 +130,7 @@ def _from_file(file: Path) -> Encoder:
         )
     net = ReIDNet(backbone, persons=2).eval()
     load_weights(net, file)
-    return _of(net, str(file), sha256(file), PAPER_SIZE)
-
-
-def _of(net: ReIDNet, name: str, digest: str, size: tuple[int, int]) -> Encoder:
-    @torch.no_grad()
-    def codes(pixels: Tensor) -> np.ndarray:
-        return net.retrieval_codes(encode(net, pixels)).numpy()
-
-    return Encoder(name, digest, size, codes)
+    return net
 
 
 def _from_onnx(file: Path) -> Encoder:
