@@ -18,8 +18,7 @@ def a_run(setting="set2", split=0, rank1=0.5, persons=6, unit=None, train=0.99, 
     """Random codes, all scores alike; `unit`: those of unit codes, `train`: of training persons."""
     run = Run(None)
     scores, unit, train = (
-        dict.fromkeys((*SCORES, "mAP_market", "mINP"), value)
-        for value in (rank1, unit, train)
+        dict.fromkeys((*SCORES, "mAP_market", "mINP"), value) for value in (rank1, unit, train)
     )
     three = ("A->B", "B->A", "both")
     given = {"row": setting, "setting": setting, "epochs": 15} | config
