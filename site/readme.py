@@ -20,7 +20,7 @@ def refreshed(page: Path) -> str:
         text = (page.parent / name).read_text("utf-8").strip()
         if columns:
             lines = [line for line in text.splitlines() if line.startswith("|")]
-            cells = [line.strip("| ").split(" | ") for line in lines]
+            cells = [line[2:-2].split(" | ") for line in lines]  # the last cells may be empty
             kept = [cells[0].index(column) for column in columns.split(", ")]
             text = "\n".join(f"| {' | '.join(row[k] for k in kept)} |" for row in cells)
         return start + (text if name.endswith(".md") else f"```text\n{text}\n```") + f"\n{end}"

@@ -162,7 +162,9 @@ def test_every_link_to_a_function_leads_to_its_line():
 
 def test_generated_parts_are_copied_from_their_sources(tmp_path):
     page = tmp_path / "README.md"
-    (tmp_path / "t.md").write_text("Words.\n\n| a | b | c |\n| --- | --- | --- |\n| 1 | 2 | 3 |\n")
+    (tmp_path / "t.md").write_text(
+        "Words.\n\n| a | b | c |\n| --- | --- | --- |\n| 1 | 2 | 3 |\n| 4 |  |  |\n"
+    )
     (tmp_path / "out.txt").write_text("done\n")
     (tmp_path / "x.py").write_text("import re\n\n\ndef f(x):\n    pass\n")
     page.write_text(
@@ -171,9 +173,9 @@ def test_generated_parts_are_copied_from_their_sources(tmp_path):
     )
     text = readme.refreshed(page)
     assert text == (
-        "a\n<!-- from t.md -->\nWords.\n\n| a | b | c |\n| --- | --- | --- |\n| 1 | 2 | 3 |\n"
+        "a\n<!-- from t.md -->\nWords.\n\n| a | b | c |\n| --- | --- | --- |\n| 1 | 2 | 3 |\n| 4 |  |  |\n"
         "<!-- end -->\nb\n<!-- from out.txt -->\n```text\ndone\n```\n<!-- end -->\n"
-        "<!-- from t.md: c, a -->\n| c | a |\n| --- | --- |\n| 3 | 1 |\n<!-- end -->\n"
+        "<!-- from t.md: c, a -->\n| c | a |\n| --- | --- |\n| 3 | 1 |\n|  | 4 |\n<!-- end -->\n"
         "c [`f`](x.py#L4)\n"
     )
     page.write_text(text)

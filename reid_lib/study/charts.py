@@ -11,6 +11,7 @@ from reid_lib.study.statistics import means
 
 Pictures = dict[str, tuple[Figure, str]]  # name -> figure and alt text
 NEW = "95 % interval for new persons"
+NEWS = NEW.replace("interval", "intervals")
 
 
 def slug(name: str) -> str:
@@ -28,7 +29,7 @@ def split_picture(plain: pd.DataFrame) -> Pictures:
     table = means(plain, DECIDING).replace({"score": DECIDING})
     table[["low", "high"]] = table[["low", "high"]].clip(0, 100)
     spoken = _spoken(table, "{network}, {setting}: {score} {mean:.1f}")
-    alt = f"Scores of each setting on every split, with means and intervals. {spoken}"
+    alt = f"Scores of each setting on every split, with means and {NEWS}. {spoken}"
     return {"splits": (plots.split_scores(table, f"%, mean of the last epochs; {NEW}"), alt)}
 
 
@@ -39,7 +40,7 @@ def one_split_picture(plain: pd.DataFrame) -> Pictures:
         return {}
     table = table.rename(columns={"difference": "mean", "contrast": "setting"})
     picture = plots.split_scores(table, f"difference in points; {NEW}", zero=True)
-    alt = "Differences between settings on single splits, with means and intervals. "
+    alt = f"Differences between settings on single splits, with means and {NEWS}. "
     alt += _spoken(table, "{network}, {setting}, {score}: {mean:+.1f}, sd {sd:.1f}")
     paper = table[table.paper.notna()].drop_duplicates(["setting", "score"])
     if len(paper):
@@ -74,7 +75,7 @@ def order_pictures(frame: pd.DataFrame) -> Pictures:
         if part.choice.nunique() < 2:
             continue
         rank1 = part[part.score == "rank-1"]
-        alt = f"{network}: differences between settings under each open choice, with intervals. "
+        alt = f"{network}: differences between settings under each open choice, with {NEWS}. "
         alt += "Rank-1: " + _spoken(rank1, "{choice}, {setting} {difference:+.1f}")
         picture = plots.effects(part, f"difference (points; {NEW})")
         pictures[f"orders-{slug(names[network])}"] = picture, alt
