@@ -246,6 +246,7 @@ def test_the_sentence_beside_the_planned_tests_adapts_to_the_records(tmp_path):
     assert "set 3 - set 2: does not hold instead of holds (these persons)" in text
     down = beside_planned(frame_of(tmp_path / "down", ladder(likely, scores | {"set1": 0.3})))
     assert "already above" not in down
+    assert beside_planned(frame_of(tmp_path / "ours", several("set1", [0.5]))) == ""
     few = ladder(likely, scores, splits=9)
     assert beside_planned(frame_of(tmp_path / "few", few)) == ""
 

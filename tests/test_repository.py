@@ -173,7 +173,8 @@ def test_generated_parts_are_copied_from_their_sources(tmp_path):
     )
     text = readme.refreshed(page)
     assert text == (
-        "a\n<!-- from t.md -->\nWords.\n\n| a | b | c |\n| --- | --- | --- |\n| 1 | 2 | 3 |\n| 4 |  |  |\n"
+        "a\n<!-- from t.md -->\nWords.\n\n| a | b | c |\n| --- | --- | --- |\n| 1 | 2 | 3 |\n"
+        "| 4 |  |  |\n"
         "<!-- end -->\nb\n<!-- from out.txt -->\n```text\ndone\n```\n<!-- end -->\n"
         "<!-- from t.md: c, a -->\n| c | a |\n| --- | --- |\n| 3 | 1 |\n|  | 4 |\n<!-- end -->\n"
         "c [`f`](x.py#L4)\n"

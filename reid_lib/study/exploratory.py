@@ -32,6 +32,8 @@ def beside_planned(frame: pd.DataFrame) -> str:
     norms, so two contrasts are repeated with codes as they are, and all verdicts of the plan.
     """
     runs = planned(frame)
+    if runs.empty:
+        return ""
     unit = differences(pairs_of(runs, [WITHOUT_OURS, ("set3", "xent_htri")]), [*PRIMARY_SCORES])
     raw = differences(pairs_of(runs, [("set3", "htri"), ("set3", "set1")]), [*RAW])
     family, other = (primary_family(frame, scores) for scores in (PRIMARY_SCORES, RAW))

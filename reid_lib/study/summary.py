@@ -23,7 +23,7 @@ TEXTS = {  # a file's name -> its text
     "verdicts": tables.verdicts_text,
     "viewpoint": tables.viewpoint_text,
     "primary": tables.primary_text,
-    "beside": beside_planned,
+    "beside": lambda frame: "".join(f"{line}\n" for line in beside_planned(frame).splitlines()),
     **{name: functools.partial(tables.simple_text, name) for name in tables.SIMPLE},
 }
 SEEDS_APART = 3  # a tolerance is this many standard deviations over seeds,
