@@ -168,7 +168,7 @@ def test_person_sheet_puts_cameras_down_and_orientations_across(drawn):
         view = sum(other.get_position().x0 < box.x0 - 1e-6 for other in placed) // 2
         camera = sum(other.get_position().y0 > box.y0 + 1e-6 for other in placed) // 8
         np.testing.assert_array_equal(axes.images[0].get_array(), given[camera, view])
-    assert set(words(figure)) >= {"camera 1", "camera 2", *map(str, range(1, 9))}
+    assert set(words(figure)) >= {"camera A (id 1)", "camera B (id 2)", *map(str, range(1, 9))}
 
 
 def test_split_counts_writes_the_counts_and_leaves_missing_views_white():
@@ -179,7 +179,10 @@ def test_split_counts_writes_the_counts_and_leaves_missing_views_white():
     assert cells.shape == (16, 12)
     assert Counter(cells.ravel().tolist()) == {0: 3, 1: 6 * 16 - 3, 2: 6 * 16}
     counted = [label.get_text().split("\n") for label in axes.get_yticklabels()]
-    assert counted == [["camera 1", "46 train", "48 test"], ["camera 2", "47 train", "48 test"]]
+    assert counted == [
+        ["camera A (id 1)", "46 train", "48 test"],
+        ["camera B (id 2)", "47 train", "48 test"],
+    ]
     assert {"train: 6 persons", "test: 6 persons"} <= set(words(figure))
 
 
@@ -535,7 +538,10 @@ def test_each_reading_of_set_3_stands_at_its_share_with_its_interval():
     [
         (lambda: plots.person_sheet(of.noise(7)), r"\(7, 32, 12, 3\)"),
         (lambda: plots.person_sheet(of.noise(2, 8) / 255), "float64"),
-        (lambda: plots.split_counts(of.an_index(), [1, 2], [2, 3]), "disjoint"),
+        (
+            lambda: plots.split_counts(of.an_index(), [1, 2], [2, 3]),
+            "are in both the training and the test set",
+        ),
         (lambda: plots.split_counts(of.an_index().drop(columns="camid"), [1], [2]), "camid"),
         (
             lambda: plots.framework(of.a_case() | {"correct": [True]}, [1]),

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from reid_lib.dataset import load_pixels, usual_size
+from reid_lib.plots import style
 
 COLUMNS = 8  # of a sheet: as many as there are orientations
 
@@ -31,4 +32,5 @@ def person_views(index: pd.DataFrame, pid: int) -> dict[str, Any]:
     images = np.full(shape, 255, dtype=np.uint8)
     images[line, place] = pixels
     words = "orientation" if oriented else "images"
-    return {"images": images, "cameras": cameras.tolist(), "columns": words}
+    names = style.camera_names(index.camid.tolist())
+    return {"images": images, "cameras": [names[c] for c in cameras], "columns": words}

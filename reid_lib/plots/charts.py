@@ -73,10 +73,12 @@ def score_bars(table: pd.DataFrame, paper: pd.DataFrame | None = None) -> Figure
             scores = frame.reindex(index=table.index, columns=table.columns)[column]
             places = np.arange(len(table)) + 0.34 * (i - (len(tables) - 1) / 2)
             axes.plot(scores, places, ls="none", **looks[name], gid=name)
-            how = {"textcoords": "offset points", "va": "center", "color": looks[name]["color"]}
+            options = {"textcoords": "offset points", "va": "center", "color": looks[name]["color"]}
             for score, place in zip(scores, places, strict=True):
                 if np.isfinite(score):
-                    axes.annotate(f"{score:.1f}", (score, place), (5, 0), size=style.SMALL, **how)
+                    axes.annotate(
+                        f"{score:.1f}", (score, place), (5, 0), size=style.SMALL, **options
+                    )
         style.name_rows(axes, table.index)
         axes.set(xlim=(0, 145), xticks=(0, 50, 100), title=column)  # room to write beside 100
     figure.supxlabel("score (%)")
@@ -107,8 +109,8 @@ def split_scores(table: pd.DataFrame, label: str, zero: bool = False) -> Figure:
     settings = {n: part["setting"].unique().tolist() for n, part in table.groupby("network")}
     heights = [0.45 + 0.25 * len(settings[network]) for network in networks]
     size = style.DOUBLE, 0.5 + sum(heights)
-    how = {"height_ratios": heights, "sharex": "col"}
-    figure, grid = style.panels(len(networks) * len(columns), len(columns), size, **how)
+    options = {"height_ratios": heights, "sharex": "col"}
+    figure, grid = style.panels(len(networks) * len(columns), len(columns), size, **options)
     split_mark = {"ls": "none", "marker": "|", "color": style.GREY, "ms": 7, "gid": "one split"}
     mean_mark = {"ls": "none", "marker": "o", "color": style.PALETTE[0], "gid": "mean"}
     paper_mark = {"ls": "none", "marker": "D", "color": "k", "mfc": "w"}
@@ -156,8 +158,8 @@ def effects(table: pd.DataFrame, label: str) -> Figure:
             part = table[(table["score"] == score) & (table["setting"] == setting)]
             shift = min(0.22, 0.8 / len(styles)) * (i - (len(styles) - 1) / 2)
             y = part["choice"].map(choices.index) + shift
-            look = {"color": colour, "marker": marker, "ls": "none"}
-            axes.plot(part["difference"], y, **look, gid=setting)
+            options = {"color": colour, "marker": marker, "ls": "none"}
+            axes.plot(part["difference"], y, **options, gid=setting)
             axes.hlines(y, part["low"], part["high"], colour, lw=1.4)
         axes.axvline(0, color=style.GREY, lw=0.8, zorder=0)
         axes.set_xlabel(style.wrap(f"{score}: {label}", 44))
@@ -180,11 +182,11 @@ def scatter_study(table: pd.DataFrame) -> Figure:
     """Show scores and code norms against the ratio of the scatter loss's gradient norm.
 
     Args:
-        table: one row per reading of set 3: `network`, `scatter` (its form), `default` (is it the
-            default reading?), `last ratio` (the gradient norm of the scatter loss divided by that
-            of the classification loss, in the last epoch), `difference` (rank-1 minus that of set
-            2, in points) with `low` and `high` (NaN for none), and `growth` (the codes' norm in the
-            last epoch divided by that in the first).
+        table: one row per weight and form of the scatter loss: `network`, `scatter` (its form),
+            `default` (the default reading?), `last ratio` (the gradient norm of the scatter loss
+            divided by that of the classification loss, in the last epoch), `difference` (rank-1
+            minus that of set 2, in points) with `low` and `high` (NaN for none), and `growth` (the
+            codes' norm in the last epoch divided by that in the first).
     Returns:
         A figure two columns wide; rows: networks; columns: the difference, and the growth. A ring
         marks the default reading, whose gamma is the paper's.
@@ -202,8 +204,8 @@ def scatter_study(table: pd.DataFrame) -> Figure:
             own = table[table["network"] == network]
             for form, part in own.groupby("scatter", sort=False):
                 name, colour, marker = _FORMS[form]
-                look = {"color": colour, "marker": marker, "ls": "none", "gid": name}
-                axes.plot(part["last ratio"], part[score], **look)
+                options = {"color": colour, "marker": marker, "ls": "none", "gid": name}
+                axes.plot(part["last ratio"], part[score], **options)
                 if axes is left:
                     axes.vlines(part["last ratio"], part["low"], part["high"], colour, lw=1.4)
             ringed = own[own["default"]]
@@ -224,7 +226,7 @@ def scatter_study(table: pd.DataFrame) -> Figure:
 
 @style.in_style()
 def score_by_ratio(table: pd.DataFrame, ours: tuple[str, ...] = ()) -> Figure:
-    """Rank-1 of each row against its ratio of within-person to between-person distance.
+    """Rank-1 of each row against its relative distance (same person / different persons).
 
     Args:
         table: index: rows; columns `ratio` and `rank-1`, each with `... low` and `... high`.
@@ -249,7 +251,7 @@ def score_by_ratio(table: pd.DataFrame, ours: tuple[str, ...] = ()) -> Figure:
         axes.vlines(x, line["rank-1 low"], line["rank-1 high"], colour, lw=0.8)
         axes.hlines(y, line["ratio low"], line["ratio high"], colour, lw=0.8)
         axes.annotate(str(number), (x, y), (4, 3), textcoords="offset points", color=colour)
-    axes.set_xlabel("mean distance within a person / between persons")
+    axes.set_xlabel("relative distance (same person / different persons)")
     axes.set_ylabel("rank-1 (%)")
     style.legend(figure)
     return style.finish(figure)

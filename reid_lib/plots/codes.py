@@ -71,8 +71,13 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
             if column in history:
                 drawn = history[["epoch", column]].dropna()
                 colour, marker, dash = styles[name]
-                how = {"marker": marker, "markevery": max(1, len(drawn) // 5), "ms": 3, "ls": dash}
-                axes.plot(drawn["epoch"], drawn[column], color=colour, lw=1.1, **how, gid=name)
+                options = {
+                    "marker": marker,
+                    "markevery": max(1, len(drawn) // 5),
+                    "ms": 3,
+                    "ls": dash,
+                }
+                axes.plot(drawn["epoch"], drawn[column], color=colour, lw=1.1, **options, gid=name)
         shared = gradients if column in gradients else [column]
         _scale(axes, every[shared].to_numpy(dtype=float), column != "train_accuracy")
         title, unit = _TEXTS[column]
@@ -132,17 +137,19 @@ def tsne_panels(
     shapes = dict(zip(cameras, style.MARKERS, strict=False))
     columns = 2 if len(cases) == 4 else min(3, len(cases))
     side = style.DOUBLE / max(columns, 2)
-    size = side * columns, (side + 0.5) * math.ceil(len(cases) / columns) + 0.6
+    size = side * columns, (side + 0.6) * math.ceil(len(cases) / columns) + 0.6
     figure, grid = style.panels(len(cases), columns, size)
     for axes, case in zip(grid, cases, strict=True):
         _draw_embedding(axes, case, colours, shapes)
         axes.set_title(style.wrap(case["title"], 30))
         intra, inter = float(case["intra"]), float(case["inter"])
         ratio = f"ratio {intra / inter if inter else math.nan:.2f}"
-        words = f"mean distance of codes:\nwithin {intra:.3g}, between {inter:.3g}, {ratio}"
-        axes.set_xlabel(words, fontsize=style.SMALL)
-    look = {"ls": "none", "color": style.GREY}
-    marks = {f"camera {c}": Line2D([], [], marker=m, **look) for c, m in shapes.items()}
+        means = f"same person {intra:.3g}, different persons {inter:.3g}"
+        text = f"mean distance between codes:\n{means}\n({ratio})"
+        axes.set_xlabel(text, fontsize=style.SMALL)
+    options = {"ls": "none", "color": style.GREY}
+    names = style.camera_names(cameras)
+    marks = {names[c]: Line2D([], [], marker=m, **options) for c, m in shapes.items()}
     style.legend(figure, marks)
     few = f"{len(persons)} of {len(everyone)} persons, the others grey"
     who = few if len(persons) < len(everyone) else f"all {len(persons)} persons"

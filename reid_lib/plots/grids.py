@@ -36,7 +36,8 @@ def split_counts(index: pd.DataFrame, train_pids: Sequence, test_pids: Sequence)
     style.check_table(index, ("pid", "camid", "orientation"), "index")
     train, test, pids = set(train_pids), set(test_pids), sorted(set(index["pid"]))
     if train & test:
-        raise ValueError(f"{sorted(train & test)[:5]} both train and test; parts must be disjoint")
+        both = ", ".join(map(str, sorted(train & test)[:5]))
+        raise ValueError(f"persons {both} are in both the training and the test set")
     part_of = dict.fromkeys(pids, "unused") | dict.fromkeys(train, "train")
     index = index.assign(part=index["pid"].map(part_of | dict.fromkeys(test, "test")))
     index["colour"] = 1 + index["part"].map(list(_PARTS).index)
@@ -45,13 +46,14 @@ def split_counts(index: pd.DataFrame, train_pids: Sequence, test_pids: Sequence)
     size = style.DOUBLE, 0.9 + 0.55 * len(counts)
     figure, axes = plt.subplots(figsize=size, layout="constrained")
     cells = index.pivot_table("colour", ["camid", "orientation"], "pid", "first", fill_value=0)
-    how = {"aspect": "auto", "interpolation": "nearest", "vmin": 0, "vmax": len(_PARTS)}
-    axes.imshow(cells.to_numpy(), ListedColormap(["white", *_PARTS.values()]), **how)
+    options = {"aspect": "auto", "interpolation": "nearest", "vmin": 0, "vmax": len(_PARTS)}
+    axes.imshow(cells.to_numpy(), ListedColormap(["white", *_PARTS.values()]), **options)
     axes.vlines(np.arange(1, len(pids)) - 0.5, -0.5, len(cells) - 0.5, "white", lw=0.5)
     rows = pd.Series(range(len(cells)), cells.index.get_level_values("camid")).groupby(level=0)
     axes.hlines(rows.min() - 0.5, -0.5, len(pids) - 0.5, "white", lw=4)
+    names = style.camera_names(counts.index.tolist())
     images = [
-        "\n".join([f"camera {camid}", *(f"{n:,} {part}" for part, n in line.items())])
+        "\n".join([names[camid], *(f"{n:,} {part}" for part, n in line.items())])
         for camid, line in counts.iterrows()
     ]
     axes.set_yticks(rows.mean(), images)
@@ -102,9 +104,9 @@ def viewpoint_grids(
     figure, panels = style.panels(len(grids), columns, size, layout="compressed")
     for axes, (name, grid) in zip(panels, grids.items(), strict=True):
         texts = {"annot": np.vectorize(fmt.format)(grid), "fmt": ""}
-        look = {"cmap": "cividis", "square": True, "cbar": False, **scale}
+        options = {"cmap": "cividis", "square": True, "cbar": False, **scale}
         cells = pd.DataFrame(np.asarray(grid, dtype=float), ticks, ticks)
-        seaborn.heatmap(cells, ax=axes, **texts, **look, annot_kws={"size": style.SMALL})
+        seaborn.heatmap(cells, ax=axes, **texts, **options, annot_kws={"size": style.SMALL})
         for text in axes.texts:  # inside its cell; laying out is faster without it
             text.set_in_layout(False)
         axes.tick_params(length=0, rotation=0)

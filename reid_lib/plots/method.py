@@ -145,18 +145,18 @@ def centre_definitions(cases: Sequence[Mapping[str, Any]]) -> Figure:
     return _finish_plane(figure, "negative gradient of the compact loss, scaled")
 
 
-def _draw_codes(axes: Axes, codes: np.ndarray, labels: Sequence[int], name: str, **how) -> None:
+def _draw_codes(axes: Axes, codes: np.ndarray, labels: Sequence[int], name: str, **options) -> None:
     """Draw codes in the colour and shape of their persons."""
     for person in np.unique(labels):
-        look = {"color": style.PALETTE[person % len(style.PALETTE)], "ls": "none", "gid": name}
-        look |= {"marker": style.MARKERS[person % len(style.MARKERS)], **how}
-        axes.plot(*codes[np.asarray(labels) == person].T, **look)
+        marks = {"color": style.PALETTE[person % len(style.PALETTE)], "ls": "none", "gid": name}
+        marks |= {"marker": style.MARKERS[person % len(style.MARKERS)], **options}
+        axes.plot(*codes[np.asarray(labels) == person].T, **marks)
 
 
 def _draw_moves(axes: Axes, codes: np.ndarray, steps: np.ndarray, colour: str) -> None:
     """Draw an arrow from each code along its step, in the units of the codes."""
-    how = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.006, "headwidth": 4.5}
-    axes.quiver(*codes.T, *steps.T, **how, color=colour)
+    options = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.006, "headwidth": 4.5}
+    axes.quiver(*codes.T, *steps.T, **options, color=colour)
 
 
 def _draw_centres(axes: Axes, centres, radii) -> None:
@@ -205,8 +205,8 @@ def net_force(profiles: pd.DataFrame, coefficients: pd.DataFrame, change: float)
     figure, (left, right) = style.panels(2, 2, (style.DOUBLE, 3.0))
     # The component jumps at the sphere, so the curves have a gap there.
     forces = 1e5 * profiles.reindex(profiles.index.union([1.0]))
-    look = {"color": style.PALETTE, "style": ["-", "--", "-.", ":"], "legend": False}
-    forces.plot(ax=left, **look, xlabel="distance from the person's centre / dₘᵢₙ")
+    options = {"color": style.PALETTE, "style": ["-", "--", "-.", ":"], "legend": False}
+    forces.plot(ax=left, **options, xlabel="distance from the person's centre / dₘᵢₙ")
     left.axvline(1, **_SPHERE)
     left.set_title("negative gradient of β L_CL − γ L_SL\nwith respect to a code")
     left.set_ylabel("component towards the centre (10⁻⁵)")

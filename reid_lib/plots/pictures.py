@@ -54,8 +54,13 @@ def _image_figure(lines: int, widths: Sequence[float], ratio: float, text: float
     """
     cell = min((style.DOUBLE - 0.3) / sum(widths), 4.5 / lines / ratio + 0.08, 1.0)
     size = max(cell * sum(widths) + 0.3, 3.0), lines * ((cell - 0.08) * ratio + text) + below
-    how = {"layout": "constrained", "squeeze": False, "width_ratios": widths, "subplot_kw": _EMPTY}
-    figure, grid = plt.subplots(lines, len(widths), figsize=size, **how)
+    options = {
+        "layout": "constrained",
+        "squeeze": False,
+        "width_ratios": widths,
+        "subplot_kw": _EMPTY,
+    }
+    figure, grid = plt.subplots(lines, len(widths), figsize=size, **options)
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.02, wspace=0, hspace=0)
     return figure, grid
 
@@ -111,7 +116,7 @@ def person_sheet(
         images: (C, V, H, W, 3) uint8; images[c, o] is of camera c, by default orientation o + 1. A
             white picture stands for a missing one.
         title: one line above the sheet, taken literally.
-        cameras: their names; 1 to C if empty.
+        cameras: their names; those of the ids 1 to C if empty.
         columns: what a column is, as a word above them.
     Returns:
         A figure up to two columns wide.
@@ -128,8 +133,9 @@ def person_sheet(
     for (camera, place), axes in np.ndenumerate(grid):
         below = str(place + 1) if camera == count - 1 else ""
         _show_image(axes, images[camera][place], below=below)
-    for name, axes in zip(cameras or range(1, count + 1), grid[:, 0], strict=True):
-        axes.set_ylabel(f"camera {name}")
+    names = cameras or style.camera_names(range(1, count + 1)).values()
+    for name, axes in zip(names, grid[:, 0], strict=True):
+        axes.set_ylabel(name)
     figure.suptitle(style.wrap(title, 80))
     figure.supxlabel(columns)
     return style.finish(figure)
@@ -225,9 +231,9 @@ def framework(case: Mapping[str, Any], code: np.ndarray, backbone: str = "resnet
     _draw_distances(steps[3], case)
     for axes, onto in itertools.pairwise(steps):
         end = -0.12 if onto is steps[3] else 0.0  # left of the tick labels
-        how = {"arrowstyle": "-|>", "mutation_scale": 9, "shrinkA": 5, "shrinkB": 5}
+        options = {"arrowstyle": "-|>", "mutation_scale": 9, "shrinkA": 5, "shrinkB": 5}
         ends = (1, 0.5), (end, 0.5), axes.transAxes, onto.transAxes
-        above.add_artist(ConnectionPatch(*ends, **how, in_layout=False))
+        above.add_artist(ConnectionPatch(*ends, **options, in_layout=False))
     k = min(10, len(case["images"]))
     below.suptitle(f"ranking: the nearest {k} by d²", fontsize=8)
     _show_ranked(below.subplots(1, 10, subplot_kw=_EMPTY), case)
@@ -241,8 +247,8 @@ def _draw_code(axes: Axes, code: np.ndarray) -> None:
     folded.flat[: len(code)] = code
     limit = float(np.abs(code).max()) or 1.0
     low, colours = (-limit, "RdBu_r") if code.min() < 0 else (0, "viridis")
-    how = {"cmap": colours, "vmin": low, "vmax": limit}
-    image = axes.imshow(folded.T, aspect="auto", interpolation="nearest", **how)
+    options = {"cmap": colours, "vmin": low, "vmax": limit}
+    image = axes.imshow(folded.T, aspect="auto", interpolation="nearest", **options)
     axes.set(gid="code", xticks=[], yticks=[], title="inherent code")
     axes.spines[:].set_visible(False)
     place = axes.inset_axes((0, -0.12, 1, 0.05))

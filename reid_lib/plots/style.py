@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -60,6 +61,18 @@ def styles_of(names: Iterable[str]) -> dict[str, tuple]:
         dash = (0, (2 + i % 4, 1)) if i else "solid"
         styles[name] = (colours[i % len(colours)], markers[i % len(markers)], dash)
     return {name: styles[name] for name in names}
+
+
+def camera_names(camids: Iterable[int]) -> dict[int, str]:
+    """Each camera by its letter, as directions name it, and its id; ids beyond 26 have no letter.
+
+    Example:
+        >>> camera_names([5, 2, 2])
+        {2: 'camera A (id 2)', 5: 'camera B (id 5)'}
+    """
+    ids = sorted(set(camids))
+    letters = dict(zip(ids, ascii_uppercase, strict=False))
+    return {c: f"camera {letters[c]} (id {c})" if c in letters else f"camera {c}" for c in ids}
 
 
 def check_shapes(given: Mapping[str, Any], **shapes: str) -> None:
@@ -129,10 +142,10 @@ def legend(figure: Figure, more: Mapping[str, Any] | None = None) -> None:
         drawn.remove()
 
 
-def panels(count: int, columns: int, size: tuple, **how) -> tuple[Figure, Any]:
+def panels(count: int, columns: int, size: tuple, **options) -> tuple[Figure, Any]:
     """A figure of `size` in inches, with `count` panels in lines of `columns`."""
-    how = {"figsize": size, "squeeze": False, "layout": "constrained"} | how
-    figure, grid = plt.subplots(math.ceil(count / columns), columns, **how)
+    options = {"figsize": size, "squeeze": False, "layout": "constrained"} | options
+    figure, grid = plt.subplots(math.ceil(count / columns), columns, **options)
     for spare in grid.flat[count:]:
         spare.set_axis_off()
     return figure, grid.ravel()[:count]

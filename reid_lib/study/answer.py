@@ -124,9 +124,10 @@ def answer_text(frame: pd.DataFrame) -> str:
     ours, nearly = kind == "yes", kind == "in the means"
     measured = table[~kind.isin(["not yet measured", NO_VERDICT])]
     head = (
-        f"**{ours.sum()} of {len(measured)} measured readings reproduce the paper's order, set 1 "
-        "< set 2 < set 3 in rank-1 and mAP, with 95 % intervals that exclude zero (planned tests: "
-        f"corrected p < 0.05); {nearly.sum()} more show this order in the means only.** "
+        f"**{ours.sum()} of the {len(measured)} combinations of network and reading that were "
+        "measured reproduce the paper's order, set 1 < set 2 < set 3 in rank-1 and mAP, with 95 % "
+        f"intervals that exclude zero (planned tests: corrected p < 0.05); {nearly.sum()} further "
+        f"combination{'s have' if nearly.sum() != 1 else ' has'} this order in the means only.** "
         f"{_kinds(measured)}"
     )
     for order, words in ORDERS.items():
@@ -134,7 +135,11 @@ def answer_text(frame: pd.DataFrame) -> str:
         named = part[(part.choice == "") | (ours | nearly)[part.index]]
         names = [_reading(row) for row in named.to_dict("records")]
         others = len(part) - len(named)
-        names += [f"{others} with changed choices"] if others else []
+        names += (
+            [f"{others} reading{'s' * (others > 1)} that change single choices of these"]
+            if others
+            else []
+        )
         lines.append(f"- {words}: {'; '.join(names) or 'none'}.")
     moved = ingredients(frame)
     beyond = (moved.these_low.astype(float) > 0) | (moved.these_high.astype(float) < 0)
@@ -157,7 +162,7 @@ def _kinds(table: pd.DataFrame) -> str:
     splits = table.splits.str.partition(" ")[0].astype(int)
     counts = [f"{n} with {k} splits" for k, n in splits.value_counts().sort_index()[::-1].items()]
     varied = table[table.choice != ""].name.value_counts()
-    text = f"Of these readings there are {' and '.join(counts) or 'none'}"
+    text = f"Of these combinations there are {' and '.join(counts) or 'none'}"
     text += "".join(f"; {n} vary choices of {name}" for name, n in varied.items()) + "."
     if (splits < PLANNED).any():
         text += f" {NOTES['few splits']}"

@@ -52,7 +52,7 @@ def one_split_picture(plain: pd.DataFrame) -> Pictures:
 
 def agreement_pictures(plain: pd.DataFrame) -> Pictures:
     """Relative distance within a person by the angle between the views."""
-    label = "distance within a person / distance between persons"
+    label = "relative distance (same person / different persons)"
     table = means(plain, NEAR).rename(columns={"mean": "value"})
     table["angle"] = table.score.map(NEAR)
     pictures = {}

@@ -143,12 +143,13 @@ def scatter_text(frame: pd.DataFrame) -> str:
     """`scatter_study` as Markdown."""
     table = scatter_study(frame)
     table["rank-1 minus that of set 2"] = [_for_new(row) for _, row in table.iterrows()]
-    table["subtracted"] = table.scatter.map(FORMS)
-    first, last = (f"gradient norm / that of L_SR, {when} epoch" for when in ("first", "last"))
-    norm = "code norm, last / first epoch"
+    subtracted = "term that Eq. 4 subtracts"
+    table[subtracted] = table.scatter.map(FORMS)
+    first = "gradient norm of the subtracted term relative to that of L_SR, first epoch"
+    last, norm = first.replace("first", "last"), "code norm, last epoch / first epoch"
     names = {"weight_decay": "weight decay", "first ratio": first, "last ratio": last}
     names |= {"growth": norm}
-    forms = {"subtracted": "{}", "gamma": "{:g}", "weight decay": "{:g}", "splits": "{}"}
+    forms = {subtracted: "{}", "gamma": "{:g}", "weight decay": "{:g}", "splits": "{}"}
     forms |= {"rank-1": "{:.1f}", "mAP": "{:.1f}", "rank-1 minus that of set 2": "{}"}
     forms |= {first: "{:.2g}", last: "{:.2g}", norm: "{:.2f}"}
     cells = table.rename(columns=names).set_index(table.network.map(brief(frame)))
@@ -161,7 +162,7 @@ def scatter_text(frame: pd.DataFrame) -> str:
 def recipes_text(frame: pd.DataFrame) -> str:
     """Scores of recipes on held-out training persons and on test persons, as Markdown.
 
-    The differences are from set 1 as the paper trains it, from ImageNet weights.
+    The differences are from our set 1 from ImageNet weights.
     """
     texts = []
     titles = {True: "Held-out training persons, used to choose the recipe"}
@@ -169,7 +170,9 @@ def recipes_text(frame: pd.DataFrame) -> str:
         part = frame[frame.validation == validation]
         if part.empty:
             continue
-        texts.append(f"{title}:\n\n{markdown(_recipes(part))}")
+        persons = "training/held-out persons" if validation else "training/test persons"
+        cells = _recipes(part).rename(columns={"persons": persons})
+        texts.append(f"{title}:\n\n{markdown(cells)}")
         pair = orders(part[part.changed == ""], DECIDING)
         if len(pair):
             cells = wide(_named(pair), ["network"], "what", _for_new)
@@ -199,7 +202,7 @@ def _starts(frame: pd.DataFrame) -> str:
 
 
 def _recipes(frame: pd.DataFrame) -> pd.DataFrame:
-    """Scores of each recipe and differences to the paper's set 1 as text; the best first."""
+    """Scores of each recipe and differences from set 1 from ImageNet weights; the best first."""
     paper = frame[(frame.setting == "set1") & (frame.changed == "") & (frame.start != "file")]
     words = frame.changed.map(lambda words: words and f", {words}")
     frame = frame.assign(setting=frame.setting + words)
@@ -212,7 +215,7 @@ def _recipes(frame: pd.DataFrame) -> pd.DataFrame:
     keys = ["network", "setting", "persons", "splits"]
     cells = wide(scores, keys, "score", lambda row: f"{row['mean']:.1f}")
     over = differences(pairs, DECIDING).replace({"score": DECIDING})
-    over["score"] += " minus that of the paper's set1"
+    over["score"] += " minus that of set1 from ImageNet weights"
     if len(over):
         keys = ["network", "setting"]
         over = wide(over, keys, "score", _for_new).reset_index()

@@ -57,7 +57,7 @@ def told(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         The rows of `contrasts`; kind: "planned tests" or "exploratory, uncorrected"; name: the
-        network without the backbones that claim 2 compares; paper and than_paper, of the planned
+        network in words; paper and than_paper, of the planned
         tests, and detectable: those of `one_split_differences`.
     """
     table = contrasts(frame)
@@ -77,7 +77,8 @@ def told(frame: pd.DataFrame) -> pd.DataFrame:
     table = table.reindex(columns=dict.fromkeys([*table, *columns]))
     table.loc[table.kind != "planned tests", columns[:2]] = None
     table["than_paper"] = table.than_paper.fillna("")
-    table["name"] = table.network.str.removeprefix("resnet18, resnet50, ")
+    pair = "resnet18, resnet50,", "resnet18 compared with resnet50,"
+    table["name"] = table.network.str.replace(*pair, regex=False)
     return table.sort_values("claim", kind="stable", ignore_index=True)
 
 
@@ -96,7 +97,7 @@ def claim_verdicts(frame: pd.DataFrame) -> pd.DataFrame:
     for (claim, network), part in told(frame).groupby(["claim", "network"], sort=False):
         line = {"claim": claim, "network": network, "unfitted": _runs(part)}
         line |= {"name": part.name.iloc[0], "kind": part.kind.iloc[0], "parts": _parts(part)}
-        line["splits"] = splits_words(part.which.dropna().iloc[0]).partition(" (")[0]
+        line["splits"] = splits_words(part.which.dropna().iloc[0])
         if claim == "3":
             line["parts"] += views.get(network, {}).get("verdicts", "")
         for estimand in ESTIMANDS:
@@ -153,7 +154,7 @@ def _short(said: dict) -> str:
 def _measured(rows: pd.DataFrame) -> str:
     """The differences of one contrast with their intervals for these persons, in words."""
     if rows.score.iloc[0] == "gap":
-        row, where = rows.iloc[0], "the viewpoint gap of the relative distance (180 - 0 degrees)"
+        row, where = rows.iloc[0], "the viewpoint gap"
         return f"{signed(row.difference, 3)}{interval(row, 'these_', 3)} in {where}"
     texts = []
     for _, row in rows.iterrows():

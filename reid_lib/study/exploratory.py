@@ -96,9 +96,9 @@ def viewpoint_measures(frame: pd.DataFrame) -> dict[str, dict[str, str]]:
 
 
 def subject(contrast: str, sign: str = "-") -> str:
-    """A contrast in words: "set2 - set1" is "set 2 - set 1"."""
+    """A contrast in words: "set3 - htri" is "set 3 - triplet loss"."""
     words = re.sub("set([123])", r"set \1", contrast).replace("resnet", "ResNet-")
-    return words.replace(" - ", f" {sign} ")
+    return re.sub(r"\bhtri\b", "triplet loss", words).replace(" - ", f" {sign} ")
 
 
 def verdict_words(said, form: str = "{}") -> str:

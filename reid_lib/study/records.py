@@ -265,9 +265,9 @@ def listed(splits: Iterable[int]) -> str:
 
 
 def splits_words(which: str) -> str:
-    """`listed` in words: "10 splits (0 to 9)"."""
+    """`listed` in words: "splits 0 to 9"."""
     count, names = which.split(" ", 1)
-    return f"{count} split{'s' * (count != '1')} {names}"
+    return f"split{'s' * (count != '1')} {names.strip('()')}"
 
 
 def brief(frame: pd.DataFrame) -> dict[str, str]:

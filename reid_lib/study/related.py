@@ -38,8 +38,8 @@ RIVALS = {
     "xent_htri": "softmax and hard triplet loss (code of [26])",
     "xent_htri_centre": "bag of tricks with centre loss [15]",
     "aligned": "AlignedReID [26]",
-    "circle": "circle loss (of today)",
-    "arcface": "ArcFace (of today)",
+    "circle": "circle loss (Sun et al. 2020)",
+    "arcface": "ArcFace (Deng et al. 2019)",
 }
 OURS = {"set1": "set 1", "set2": "set 2", "set3": "set 3"}
 PLANNED = dict.fromkeys(RIVALS, 10) | dict.fromkeys(
@@ -78,7 +78,7 @@ def frame_of_runs(runs: list[Run]) -> pd.DataFrame | None:
 
 
 def with_ratio(frame: pd.DataFrame) -> pd.DataFrame:
-    """Add `ratio`: mean distance within a person / between persons, every pair of views once."""
+    """Add `ratio`: the relative distance, every pair of views once."""
     pairs = {
         angle: 8 if angle in (0, 180) else 16 for angle in NEAR.values()
     }  # of 64 pairs of views
@@ -171,9 +171,9 @@ def related_text(frame: pd.DataFrame | None) -> str:
         if part.splits.all():
             own = part.set_index("score")
             words = {f"{OURS[ours]}: {score}": change(own.loc[score]) for score in own.index}
-            words[f"{OURS[ours]} is"] = own.iloc[0]["these persons"]
+            words[f"verdict on {OURS[ours]} (these persons)"] = own.iloc[0]["these persons"]
             contrast.setdefault(row, {}).update(words)
-    texts = [f"{markdown(cells)}{said}"]
+    texts = [f"{markdown(cells.rename(columns={'ratio': 'relative distance'}))}{said}"]
     if contrast:
         wide = pd.DataFrame(contrast).T.fillna("")
         texts.append(f"Scores of the paper's losses minus those of each row:\n\n{markdown(wide)}")
@@ -181,8 +181,9 @@ def related_text(frame: pd.DataFrame | None) -> str:
 
 
 _NOTE = (
-    "Rank-1 and mAP are in percent, means over the last evaluated epochs, camera A to B. ratio: "
-    "the mean distance within a person divided by that between persons. The intervals of means are "
+    "Rank-1 and mAP are in percent, means over the last evaluated epochs, camera A to B. "
+    "Relative distance: the mean distance between codes of one person divided by that between "
+    "codes of different persons. The intervals of means are "
     "95 % intervals for these persons. Differences are in points, with intervals for these and for "
     "new persons and the number of splits on which they are above zero. The verdicts use p-values "
     "with Holm's correction over all planned tests."
@@ -266,13 +267,14 @@ def _words(tables: dict[str, pd.DataFrame], other: str, digits: int) -> str:
 def _order(table: pd.DataFrame) -> str:
     table = table[table.index.isin([*RIVALS, *OURS])]
     if len(table) < 4:
-        return "The correlation of the ratio of distances with the scores: not yet measured."
+        return "The correlation of the relative distance with the scores: not yet measured."
     value = spearmanr(table.ratio, table["rank-1"]).statistic
     least, best = table.ratio.idxmin(), table["rank-1"].idxmax()
     return (
-        f"Over {len(table)} rows the correlation (Spearman) of the ratio of distances with rank-1 "
-        f"is {value:+.2f}. {least} has the smallest ratio ({table.ratio[least]:.2f}), {best} the "
-        f"highest rank-1 ({table['rank-1'][best]:.1f}; {splits_words(table.splits[best])})."
+        f"Over {len(table)} rows the correlation (Spearman) of the relative distance with rank-1 "
+        f"is {value:+.2f}. {least} has the smallest relative distance ({table.ratio[least]:.2f}), "
+        f"{best} the highest rank-1 ({table['rank-1'][best]:.1f}; "
+        f"{splits_words(table.splits[best])})."
     )
 
 

@@ -41,7 +41,10 @@ REWORDED = {  # how older records word the same choices
     "gallery: .* same person and same camera; person ids -1": _TEXTS[1],
     r"ties within (\S+) of .*": _TEXTS[2].replace("5e-07", r"\1"),
 }
-CHANGE_HEAD = "difference [these persons] [new persons], splits above zero"  # of `change`
+CHANGE_HEAD = (  # of `change`
+    "difference [95 % interval, these persons] [95 % interval, new persons], number of splits with "
+    "a difference above zero"
+)
 NOTES = yaml.safe_load(Path(__file__).with_name("notes.yaml").read_text("utf-8"))
 
 
@@ -252,7 +255,7 @@ def table_text(frame: pd.DataFrame) -> str:
             kinds = {"; codes as they are": raw, "; codes divided by their L2 norm": unit}
         for kind, columns in kinds.items():
             table = means(part, columns)
-            table["score"] = table.score.str.removeprefix("unit ").str.replace("both", "A↔B")
+            table["score"] = table.score.str.removeprefix("unit ").map(_score_words)
             cells = wide(table, ["setting", "splits"], "score", _score)
             texts.append(f"{head}{kind}:\n\n{markdown(cells)}")
     computed = frame.groupby("backbone", sort=False).precision.unique().map(" or ".join)
@@ -260,6 +263,18 @@ def table_text(frame: pd.DataFrame) -> str:
     note = NOTES["scores"].format(computed, " and ".join(sorted(set(frame.device))))
     note += f" {estimands_note(frame)}{notices(frame)}{protocol_notice(frame)}"
     return "\n\n".join([*texts, note]) + "\n"
+
+
+def _score_words(column: str) -> str:
+    """A column of `read_records` as a heading.
+
+    Example:
+        >>> [_score_words(column) for column in ("last epochs mAP", "both mAP", "mAP")]
+        ['mAP, mean of last epochs', 'mAP, both directions', 'mAP, last epoch']
+    """
+    kind, _, score = column.rpartition(" ")
+    kinds = {LAST: f"mean of {LAST}", "both": "both directions", "train": "training persons"}
+    return f"{score}, {kinds.get(kind, 'last epoch')}"
 
 
 def _score(row: pd.Series) -> str:
@@ -273,7 +288,7 @@ def _score(row: pd.Series) -> str:
 
 
 def verdicts_text(frame: pd.DataFrame) -> str:
-    """Markdown tables of the claims: scores, two viewpoint differences (claim 3), compactness."""
+    """Markdown tables of the claims: scores, viewpoint gap and drop (claim 3), compactness."""
     table = contrasts(frame)
     missing = [claim for claim in "1234" if claim not in set(table.claim)]
     elsewhere = (table.claim == "1") & table.network.isin(planned(frame).network)
@@ -281,8 +296,8 @@ def verdicts_text(frame: pd.DataFrame) -> str:
     kind = table.score.map({"gap": "gap", "fall": "fall"} | dict.fromkeys(NEAR, "near"))
     titles = {
         "scores": "Scores, in points",
-        "gap": "Claim 3, gap in relative distance: 180 minus 0 degrees (smaller is better)",
-        "fall": "Claim 3, drop in rank-1: 0 minus 180 degrees, in points (smaller is better)",
+        "gap": "Claim 3, viewpoint gap (smaller is better)",
+        "fall": "Claim 3, drop in rank-1 from 0 to 180 degrees, in points (smaller is better)",
         "near": "Compactness, not claim 3: relative distance by angle (smaller is better)",
     }
     texts = []
@@ -303,7 +318,9 @@ def verdicts_text(frame: pd.DataFrame) -> str:
 
 def _verdicts(table: pd.DataFrame, frame: pd.DataFrame, digits: int) -> str:
     """Contrasts with their verdicts and differences, one column per score."""
-    table = table.replace({"score": {**DECIDING, **{n: f"{n[5:]} degrees" for n in NEAR}}})
+    names = {n: f"{n[5:]} degrees" for n in NEAR} | DECIDING
+    names |= {"gap": "viewpoint gap", "fall": "drop in rank-1"}
+    table = table.replace({"score": names})
     keys = ["claim", "network", "contrast", *ESTIMANDS, "which", "unfitted"]
     cells = wide(table, keys, "score", lambda row: change(row, digits))
     cells["network"] = cells.network.replace(brief(frame))
@@ -386,12 +403,12 @@ def viewpoint_text(frame: pd.DataFrame) -> str:
 
 
 def viewpoint_table(grids: pd.DataFrame) -> str:
-    """Rank-1 by the angle between the views of query and gallery, and the worst pairs of views.
+    """Rank-1 by the angle between query and gallery view, and the pairs with the lowest rank-1.
 
     Args:
         grids: `metrics.viewpoint_grid` of one or several runs, with a column `row`.
     Returns:
-        A Markdown table in percent, one line per row of Table 1; below it the three worst pairs.
+        A Markdown table in percent, one line per row of Table 1; below it three pairs of each row.
     """
     grids = grids.assign(rank1=100 * grids.rank1)
     angle = view_angle(grids.query_orientation, grids.gallery_orientation)
@@ -402,6 +419,7 @@ def viewpoint_table(grids: pd.DataFrame) -> str:
     for row, grid in grids.groupby("row", sort=False):
         few = grid.nsmallest(3, "rank1").itertuples()
         pairs = [f"{q.query_orientation} to {q.gallery_orientation} ({q.rank1:.1f})" for q in few]
-        worst.append(f"{row}: {', '.join(pairs)}")
+        worst.append(f"- {row}: {', '.join(pairs)}")
     text = markdown(by_angle, **dict.fromkeys(by_angle, "{:.1f}"))
-    return f"{text}\n\nThe worst pairs of views, query to gallery: {'; '.join(worst)}.\n"
+    title = "Pairs of orientations (query to gallery) with the lowest rank-1 (%):"
+    return "\n".join([text, "", title, "", *worst, ""])
