@@ -46,26 +46,26 @@ def normalise(q: Tensor, g: Tensor, protocol: Protocol) -> tuple[Tensor, Tensor]
     """The codes used for retrieval: as given, or divided by their L2 norm."""
     if protocol.codes == "raw":
         return q, g
-    refuse_unusable(q, "q_codes")
-    refuse_unusable(g, "g_codes")
+    refuse_unusable(q, g)
     return torch.nn.functional.normalize(q), torch.nn.functional.normalize(g)
 
 
-def refuse_unusable(codes: Tensor, name: str) -> None:
+def refuse_unusable(q: Tensor, g: Tensor) -> None:
     """Raise ValueError if squared distances of these codes may not be finite."""
-    rows = torch.nonzero(~torch.isfinite(codes).all(1)).flatten().tolist()
-    if rows:
-        value = codes[rows[0]][~torch.isfinite(codes[rows[0]])][0].item()
-        raise ValueError(
-            f"{name}: {len(rows)} of {len(codes)} codes are not finite, the first in row {rows[0]} "
-            f"({value}); such a code has no distance to any other."
-        )
-    largest = codes.abs().max().item()
-    if largest**2 * codes.shape[1] * 16 > torch.finfo(codes.dtype).max:
-        raise ValueError(
-            f"{name} reaches {largest:.3g}, too large to be squared in {codes.dtype}; scale the "
-            "codes down or pass float64."
-        )
+    for name, codes in (("q_codes", q), ("g_codes", g)):
+        rows = torch.nonzero(~torch.isfinite(codes).all(1)).flatten().tolist()
+        if rows:
+            value = codes[rows[0]][~torch.isfinite(codes[rows[0]])][0].item()
+            raise ValueError(
+                f"{name}: {len(rows)} of {len(codes)} codes are not finite, the first in row "
+                f"{rows[0]} ({value}); such a code has no distance to any other."
+            )
+        largest = codes.abs().max().item()
+        if largest**2 * codes.shape[1] * 16 > torch.finfo(codes.dtype).max:
+            raise ValueError(
+                f"{name} reaches {largest:.3g}, too large to be squared in {codes.dtype}; scale "
+                "the codes down or pass float64."
+            )
 
 
 def centre(mean: Tensor, q: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -75,8 +75,7 @@ def centre(mean: Tensor, q: Tensor, g: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     parts = g.split(blocks.WIDTH)
     g_sq = torch.cat([torch.linalg.vector_norm(part - mean, dim=1) for part in parts]).square_()
     if not torch.isfinite(q_sq.sum() + g_sq.sum()):
-        refuse_unusable(q, "q_codes")
-        refuse_unusable(g, "g_codes")
+        refuse_unusable(q, g)
     return centred, q_sq, g_sq
 
 

@@ -64,8 +64,9 @@ def rerank(
         tensor([[0.0300, 1.0000]])
     """
     _check(k1, k2, lambda_value)
-    codes = _both(q_codes, g_codes)
-    distances = torch.zeros(len(q_codes), len(g_codes), device=codes.device)
+    q, g = read_codes(q_codes, g_codes)
+    refuse_unusable(q, g)
+    codes, distances = torch.cat([q, g]), torch.zeros(len(q), len(g), device=q.device)
     if (codes == codes[0]).all():
         return distances
     nearest, farthest_sq = _neighbours(codes, max(k1 + 1, k2), distances)
@@ -83,14 +84,6 @@ def _check(k1: int, k2: int, lambda_value: float) -> None:
         raise ValueError(
             f"lambda_value is {lambda_value!r}; expected the original distance's weight, in [0, 1]."
         )
-
-
-def _both(q_codes: np.ndarray | Tensor, g_codes: np.ndarray | Tensor) -> Tensor:
-    """(Q + G, D): queries, then gallery."""
-    q, g = read_codes(q_codes, g_codes)
-    refuse_unusable(q, "q_codes")
-    refuse_unusable(g, "g_codes")
-    return torch.cat([q, g])
 
 
 def _neighbours(codes: Tensor, k: int, distances: Tensor) -> tuple[np.ndarray, Tensor]:
