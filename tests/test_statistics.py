@@ -1,6 +1,7 @@
 """Means, paired differences, two estimands, verdicts, Holm's correction, noise between seeds."""
 
 import doctest
+import functools
 
 import numpy as np
 import pandas as pd
@@ -411,11 +412,18 @@ def test_all_planned_splits_are_enough_for_a_verdict_of_every_contrast(tmp_path)
     ],
 )
 def test_a_family_is_judged_by_its_signs_where_both_corrected_p_values_are_small(gains, p, said):
-    tests = {"contrast": "c", "difference": gains, "p": p, "these_p": p, "splits": 3, "wanted": 3}
-    family = judge_family(pd.DataFrame(tests), ["contrast"], ("holds", "does not hold"))
+    scores = {"1": "rank-1", "2": "mAP"}
+    tests = {"contrast": "c", "score": list(scores), "difference": gains, "p": p, "these_p": p}
+    table = pd.DataFrame(tests | {"splits": 3, "unfitted": ""})
+    judge = functools.partial(judge_family, table, scores=scores, words=("holds", "does not hold"))
+    family = judge(contrast={"contrast": ["c"]}, wanted={"c": 3})
+    assert family.score.tolist() == ["rank-1", "mAP"]
     assert set(family["these persons"]) == set(family["new persons"]) == {said}
-    family = judge_family(pd.DataFrame(tests | {"wanted": 4}), ["contrast"], ("yes", "no"))
+    family = judge(contrast={"contrast": ["c"]}, wanted={"c": 4})
     assert set(family["new persons"]) == {"not yet measured (3 of 4 splits)"}
+    family = judge(contrast={"contrast": ["c", "d"]}, wanted={"c": 3, "d": 2}).set_index("contrast")
+    assert set(family.loc["d", "new persons"]) == {"not yet measured (0 of 2 splits)"}
+    assert family.holm["c"].min() == pytest.approx(min(4 * min(p), 1))  # unmeasured count
 
 
 def test_one_score_alone_does_not_make_a_planned_contrast_hold(tmp_path):

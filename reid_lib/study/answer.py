@@ -8,6 +8,7 @@ from reid_lib.study.statistics import (
     NO_VERDICT,
     PLANNED,
     differences,
+    first_seeds,
     judged,
     planned,
     primary_family,
@@ -84,9 +85,7 @@ def _order(part: pd.DataFrame, said: list[str]) -> str:
 
 def _first(frame: pd.DataFrame) -> pd.DataFrame:
     """Runs on test persons with half of the persons to train, the first seed of each split."""
-    frame = frame[~frame.validation & frame.train_persons.isna()]
-    frame = frame.sort_values("seed", kind="stable")
-    return frame.drop_duplicates(["network", "setting", "changed", "split"]).sort_index()
+    return first_seeds(frame[~frame.validation & frame.train_persons.isna()])
 
 
 def ingredients(frame: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 
 from reid_lib.config import PAPER_TABLE
 from reid_lib.study.records import DECIDING
-from reid_lib.study.statistics import LEVEL, differences, pairs_of
+from reid_lib.study.statistics import LEVEL, differences, first_seeds, pairs_of
 
 
 def seed_noise(frame: pd.DataFrame, columns: Sequence[str] = tuple(DECIDING)) -> pd.DataFrame:
@@ -82,8 +82,7 @@ def one_split_differences(frame: pd.DataFrame) -> pd.DataFrame:
         lies above the interval for these persons, "larger" where below, else "") and detectable
         (`detectable` with these splits).
     """
-    plain = frame[frame.changed == ""].sort_values("seed", kind="stable")
-    first = plain.drop_duplicates(["network", "setting", "split"])
+    first = first_seeds(frame[frame.changed == ""])
     paper = pd.DataFrame(PAPER_TABLE).T.rename(index={"resnet18_htri": "htri"})
     pairs = []
     for network, part in first.groupby("network", sort=False):

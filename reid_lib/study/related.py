@@ -1,6 +1,7 @@
 """The losses of section 2 compared with the paper's: contrasts, distance ratios, and verdicts on
 the paper's arguments, by the rules of figures/pku74/PLAN.md."""
 
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -17,13 +18,7 @@ from reid_lib.study.records import (
     read_records,
     splits_words,
 )
-from reid_lib.study.statistics import (
-    ESTIMANDS,
-    differences,
-    judge_family,
-    per_split,
-    t_interval,
-)
+from reid_lib.study.statistics import differences, judge_family, per_split, t_interval
 from reid_lib.study.tables import change, markdown
 
 # Row -> what section 2 calls it, and its reference; then how many splits the plan has for it.
@@ -79,10 +74,8 @@ def frame_of_runs(runs: list[Run]) -> pd.DataFrame | None:
 
 def with_ratio(frame: pd.DataFrame) -> pd.DataFrame:
     """Add `ratio`: the relative distance, every pair of views once."""
-    pairs = {
-        angle: 8 if angle in (0, 180) else 16 for angle in NEAR.values()
-    }  # of 64 pairs of views
-    return frame.assign(ratio=sum(frame[name] * pairs[angle] / 64 for name, angle in NEAR.items()))
+    pairs = {name: 8 if angle in (0, 180) else 16 for name, angle in NEAR.items()}  # of 64
+    return frame.assign(ratio=sum(frame[name] * count / 64 for name, count in pairs.items()))
 
 
 def chosen(frame: pd.DataFrame) -> pd.DataFrame:
@@ -108,27 +101,18 @@ def family(frame: pd.DataFrame) -> pd.DataFrame:
     Args:
         frame: the records that `read_related` returns.
     Returns:
-        48 rows, one per row, reference and score: the columns of `difference` (NaN where nothing is
-        measured), "holm" and "these_holm" (corrected over all of them), and for each estimand
+        48 rows, one per row, reference and score: the columns of `differences` (NaN where nothing
+        is measured), "holm" and "these_holm" (corrected over all of them), and for each estimand
         whether the paper's loss is better or worse, or the test inconclusive or not yet measured.
     """
-    names = ["row", "ours", "score"]
-    tests = pd.MultiIndex.from_product([RIVALS, ("set2", "set3"), DECIDING], names=names)
+    contrast = {"row": list(RIVALS), "ours": ["set2", "set3"]}
     parts = {row: frame[frame.row == row] for row in (*RIVALS, *OURS)}
     pairs = [
         ({"row": row, "ours": ours}, parts[ours], parts[row])
-        for row in RIVALS
-        for ours in ("set2", "set3")
+        for row, ours in itertools.product(*contrast.values())
     ]
-    table = differences(pairs, list(DECIDING)).reindex(columns=_COLUMNS)
-    table = table.set_index(names).reindex(tests).reset_index().fillna({"splits": 0})
-    table = table.replace({"score": DECIDING})
-    table["wanted"] = table.row.map(PLANNED)
-    return judge_family(table, ["row", "ours"], ("better", "worse"))
-
-
-_COLUMNS = ["row", "ours", "score", "splits", "difference", "agree"]
-_COLUMNS += [f"{prefix}{end}" for prefix in ESTIMANDS.values() for end in ("low", "high", "p")]
+    table = differences(pairs, list(DECIDING))
+    return judge_family(table, contrast, DECIDING, PLANNED, ("better", "worse"))
 
 
 def summary_table(frame: pd.DataFrame) -> pd.DataFrame:

@@ -36,8 +36,8 @@ OF_CENTRES = frozenset(
 
 # The columns of `differences` where no pair shares a split.
 EMPTY = (
-    "network setting contrast claim choice ingredient score splits difference low high these_low "
-    "these_high which unfitted"
+    "network setting contrast claim choice ingredient row ours score splits difference agree low "
+    "high p these_low these_high these_p which unfitted"
 ).split()
 
 Pairs = Iterable[tuple[dict, pd.DataFrame, pd.DataFrame]]  # labels, better, worse
@@ -76,6 +76,12 @@ def _both(values: pd.DataFrame, persons: str) -> pd.DataFrame:
 def per_split(part: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     """One row per split, the mean over its seeds."""
     return part.groupby("split")[list(columns)].mean()
+
+
+def first_seeds(frame: pd.DataFrame) -> pd.DataFrame:
+    """Of runs that differ in the seed alone those with the smallest, in the frame's order."""
+    frame = frame.sort_values("seed", kind="stable")
+    return frame.drop_duplicates(["network", "setting", "changed", "split"]).sort_index()
 
 
 def means(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -266,18 +272,27 @@ def holm(p: Sequence[float]) -> np.ndarray:
     return corrected
 
 
-def judge_family(family: pd.DataFrame, contrast: list[str], words: tuple[str, str]) -> pd.DataFrame:
+def judge_family(
+    table: pd.DataFrame, contrast: dict, scores: dict, wanted: dict, words: tuple[str, str]
+) -> pd.DataFrame:
     """Correct the tests of one family by Holm's method and judge its contrasts.
 
     Args:
-        family: one row per test: difference, p and these_p, splits, wanted (planned splits).
-        contrast: the columns that name a contrast; it has one test per score.
+        table: the family's rows of `differences`, or some of them.
+        contrast: the columns that name a contrast, each with all its values.
+        scores: the score of each of a contrast's tests, and what it is called.
+        wanted: the planned splits by the value of the first column.
         words: the verdict where all its scores rise, where all fall; corrected p below 0.05.
     Returns:
-        The family with the columns holm, these_holm, and one verdict per estimand, else
-        `inconclusive`; `not yet measured` before all planned splits.
+        One row per test (NaN where `table` lacks it): the columns of `table`, wanted, holm,
+        these_holm, and one verdict per estimand, else `inconclusive`; `not yet measured` before all
+        planned splits.
     """
+    tests = pd.MultiIndex.from_product([*contrast.values(), scores], names=[*contrast, "score"])
+    family = table.set_index(tests.names).reindex(tests).reset_index().replace({"score": scores})
+    family = family.fillna({"splits": 0, "unfitted": ""})
     keys = [family[name] for name in contrast]
+    family["wanted"] = keys[0].map(wanted)
     for estimand, prefix in ESTIMANDS.items():
         family[f"{prefix}holm"] = holm(family[f"{prefix}p"])
         sign = np.sign(family.difference.astype(float)).where(family[f"{prefix}holm"] < LEVEL, 0)
@@ -315,16 +330,13 @@ def primary_family(frame: pd.DataFrame, scores: dict = PRIMARY_SCORES) -> pd.Dat
     if runs.empty:
         return pd.DataFrame()
     names = [f"{better} - {worse}" for better, worse in CONTRASTS]
-    tests = pd.MultiIndex.from_product([names, scores], names=["contrast", "score"])
     for over, splits in PRIMARY_SPLITS.items():
         table = differences(pairs_of(runs[runs.split.isin(splits)], over=over), scores)
         if table.empty:
             continue
-        family = table.set_index(["contrast", "score"]).reindex(tests).reset_index()
-        family = family.fillna({"splits": 0, "unfitted": "", "over": over})
-        family["wanted"] = len(splits)
-        family = judge_family(family, ["contrast"], ("holds", "does not hold"))
-        families.append(family.replace({"score": scores}))
+        wanted, words = dict.fromkeys(names, len(splits)), ("holds", "does not hold")
+        family = judge_family(table, {"contrast": names}, scores, wanted, words)
+        families.append(family.assign(over=over))
     return pd.concat(families, ignore_index=True) if families else pd.DataFrame()
 
 
