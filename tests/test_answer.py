@@ -46,13 +46,12 @@ def test_a_reading_has_the_papers_order_as_its_means_and_intervals_say(
 
 def test_the_answer_adapts_to_the_records(tmp_path):
     up = answer_text(frame_of(tmp_path / "up", ladder(likely, 0.5, 0.6, 0.7)))
-    assert up.startswith("**1 of 1 measured readings reproduce the paper's order")
-    assert (
-        "- Order reproduced, intervals exclude zero: resnet18 (10 splits (0 to 9); set2 - set1"
-        in up
+    assert up.startswith(
+        "**1 of the 1 combinations of network and reading that were measured reproduce the"
     )
+    assert "- Order reproduced, intervals exclude zero: resnet18 (splits 0 to 9; set2 - set1" in up
     few = answer_text(frame_of(tmp_path / "few", ladder(likely, 0.5, 0.6, 0.7, splits=3)))
-    assert few.startswith("**0 of 0 measured readings")
+    assert few.startswith("**0 of the 0 combinations")
     assert "- Not yet measured: resnet18 (3 of 10 splits; set2 - set1 = +1" in few
     down = answer_text(frame_of(tmp_path / "down", ladder(several, 0.5, 0.6, 0.4)))
     assert "a difference is reversed in both scores: resnet18 (10 splits" in down
@@ -62,14 +61,14 @@ def test_the_answer_adapts_to_the_records(tmp_path):
 def test_a_reading_with_an_underfitted_run_is_not_counted(tmp_path):
     runs = ladder(several, 0.5, 0.6, 0.7, train=0.99)
     fitted = answer_text(frame_of(tmp_path / "fitted", runs))
-    assert fitted.startswith("**1 of 1 measured readings")
+    assert fitted.startswith("**1 of the 1 combinations")
     frame = frame_of(
         tmp_path / "ended", runs[:-10] + ladder(several, 0.5, 0.6, 0.7, train=0.5)[-10:]
     )
     assert readings(frame).order.tolist() == ["no verdict †"]
     text = answer_text(frame)
-    assert text.startswith("**0 of 0 measured readings") and "there are none." in text
-    assert "†: resnet18 set3, 10 splits (0 to 9), training rank-1 " in text
+    assert text.startswith("**0 of the 0 combinations") and "there are none." in text
+    assert "†: resnet18 set3, splits 0 to 9, training rank-1 " in text
 
 
 def test_the_planned_reading_is_judged_by_the_planned_tests_and_by_seed_0(tmp_path):
@@ -126,7 +125,8 @@ def test_the_committed_answer_counts_the_committed_readings():
     assert len(ended) and set(ended.order) == {"no verdict †"}
     assert all(f"; †: {words})" in text for words in ended.unfitted)
     found = re.match(
-        r"\*\*(\d+) of (\d+) measured .*; (\d+) more show this order in the means only", text
+        r"\*\*(\d+) of the (\d+) combinations .*; (\d+) further .* this order in the means only",
+        text,
     ).groups()
     wanted = [(table.order == "yes").sum(), len(measured), (table.order == "in the means").sum()]
     assert [int(number) for number in found] == wanted

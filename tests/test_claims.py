@@ -37,9 +37,9 @@ def check(texts, frame):
     single = single.sort_index(level=[0, 1], sort_remaining=False)
     for text in texts:
         claim, name, kind, rest = re.match(
-            r"Claim (\d), (.+?) \((planned tests|exploratory, uncorrected), .+?\)\): (.+)", text
+            r"Claim (\d), (.+?) \((planned tests|exploratory, uncorrected), .+?\): (.+)", text
         ).groups()
-        network = name if name in set(frame.network) else f"resnet18, resnet50, {name}"
+        network = name.replace(" compared with resnet50", ", resnet50")
         own = table[(table.claim == claim) & (table.network == network)]
         own = own[own.score.isin([*DECIDING, "gap"])]
         own = own[(claim != "2") | own.contrast.str.endswith(", htri")]
@@ -81,7 +81,8 @@ PAPER = {  # Table 1 of the paper
 
 def _contrast(part):
     subject = re.match(r"(.+?)(?: = .+)?: ", part)[1]
-    return subject.replace("set ", "set").replace("ResNet-", "resnet")
+    subject = subject.replace("set ", "set").replace("ResNet-", "resnet")
+    return subject.replace("triplet loss", "htri")
 
 
 @pytest.mark.parametrize("scores, words", [(UP, "holds"), (DOWN, "does not hold")])
@@ -146,8 +147,9 @@ def test_the_claims_table_has_four_rows_with_verdicts_and_what_could_overturn_th
     assert lines[0] == "| claim | verdict | what could overturn it |"
     rows = [line for line in lines if re.match(r"\| \d: ", line)]
     assert [row[2] for row in rows] == list(CLAIMS)
-    label = "ImageNet weights, 15 epochs (exploratory, uncorrected, 3 splits)"
-    ended = "resnet50 htri, 3 splits (0 to 2), training rank-1 20.0 %"
+    label = "resnet18 compared with resnet50, ImageNet weights, 15 epochs "
+    label += "(exploratory, uncorrected, splits 0 to 2)"
+    ended = "resnet50 htri, splits 0 to 2, training rank-1 20.0 %"
     assert f"| {label}: **no verdict †**. Underfitted: {ended} |" in rows[1]
     assert f"Underfitted runs: {ended}." in text and "holds †" not in text
     assert "| not measured |  |" in rows[3]
@@ -160,9 +162,7 @@ def test_sentences_on_planned_tests_take_their_numbers_from_seed_0(tmp_path):
     runs = likely("set1", [0.5, 0.5]) + likely("set2", [0.6, 0.62])
     frame = frame_of(tmp_path, runs + likely("set2", [0.1, 0.1], seed=1))
     first = sentences(frame)[0]
-    assert (
-        "(planned tests, 2 splits (0, 1)): set 2 - set 1 = +11.0 [-1.7, +23.7] points of" in first
-    )
+    assert "(planned tests, splits 0, 1): set 2 - set 1 = +11.0 [-1.7, +23.7] points of" in first
 
 
 @pytest.mark.parametrize(
@@ -189,7 +189,9 @@ def test_the_parts_of_a_claim_are_its_contrasts_by_verdict(tmp_path):
     frame = frame_of(tmp_path, ladder(several, {**UP, "set3": 0.55}))
     said = claim_verdicts(frame).loc["1"]
     assert said["new persons"] == "does not hold"
-    words = ". Holds: set 2 > set 1, set 3 > set 1, set 3 > htri. Does not hold: set 3 > set 2"
+    words = (
+        ". Holds: set 2 > set 1, set 3 > set 1, set 3 > triplet loss. Does not hold: set 3 > set 2"
+    )
     assert sorted(said.parts.split(". ")) == sorted(words.split(". "))
     assert claims_text(frame).count(words) == 1
 
@@ -200,7 +202,7 @@ def test_a_claim_with_an_underfitted_contrast_has_no_verdict_and_keeps_the_other
     row = claim_verdicts(frame_of(tmp_path, runs)).loc["1"]
     assert row["these persons"] == row["new persons"] == "no verdict †"
     assert row.parts == ". Holds: set 2 > set 1. No verdict †: set 3 > set 2, set 3 > set 1"
-    assert row.unfitted == "resnet18 set3, 10 splits (0 to 9), training rank-1 50.0 %"
+    assert row.unfitted == "resnet18 set3, splits 0 to 9, training rank-1 50.0 %"
 
 
 # --- what stands beside the verdicts --------------------------------------------------------------
@@ -297,7 +299,7 @@ def test_two_settings_are_compared_over_splits_and_over_persons(tmp_path):
     runs = several("set2", [0.5, 0.7]) + several("set1", [0.4, 0.4, 0.1])
     folder = kept(tmp_path, runs) / "runs"
     text = compare(folder, "set2", "set1")
-    assert "resnet18, ImageNet weights, 15 epochs: set2 - set1, raw codes, 2 splits (0, 1)" in text
+    assert "resnet18, ImageNet weights, 15 epochs: set2 - set1, raw codes, splits 0, 1" in text
     these, new = (12.7062 * 200**0.5 * (1 / 2 + ratio) ** 0.5 for ratio in (0, 1))
     shown = f"+20.0 [{20 - these:+.1f}, {20 + these:+.1f}] [{20 - new:+.1f}, {20 + new:+.1f}]"
     assert f"  rank-1  {shown}, 2 of 2" in text

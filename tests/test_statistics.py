@@ -282,12 +282,12 @@ def test_runs_that_did_not_fit_their_training_persons_are_named_where_they_are_u
     runs += [a_run("set3", 0, 0.4, train=0.899), a_run("set3", 1, 0.4, train=0.9)]
     table = contrasts(frame_of(tmp_path, runs)).set_index(["contrast", "score"]).unfitted
     assert table["set2 - set1", "deciding mAP"] == ""
-    words = "resnet18 set3, 1 split (0), training rank-1 89.9 %"
+    words = "resnet18 set3, split 0, training rank-1 89.9 %"
     assert table["set3 - set2", "deciding mAP"] == words
     frame = read_records(tmp_path / "runs")
     assert not_fitted(frame) == words
     frame.loc[frame.setting == "set3", "deciding train rank-1"] = [12.34, 56.78]
-    ends = "resnet18 set3, 2 splits (0, 1), training rank-1 12.3 % to 56.8 %"
+    ends = "resnet18 set3, splits 0, 1, training rank-1 12.3 % to 56.8 %"
     assert not_fitted(frame) == ends
 
 

@@ -201,7 +201,7 @@ def test_every_verdict_stands_for_both_estimands_and_names_what_did_not_fit(tmp_
     row, ended = contrasts(frame).iloc[0], contrasts(frame).iloc[2]
     cells = ["1", "resnet18", "set2 - set1", "holds", "inconclusive", "10 (0 to 9)"]
     assert f"| {' | '.join(cells)} | {change(row)} | {change(row)} |" in text
-    words = "resnet18 set3, 10 splits (0 to 9), training rank-1 50.0 %"
+    words = "resnet18 set3, splits 0 to 9, training rank-1 50.0 %"
     assert f"{change(row)} |  |" in text and f"{change(ended)} | {words} |" in text
     assert "| set3 - set2 | no verdict † | no verdict † |" in text
     assert change(row).endswith(", 10 of 10") and change(row).count("[") == 2
