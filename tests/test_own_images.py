@@ -22,7 +22,7 @@ from reid_lib.retrieval.readers import read_images
 from reid_lib.scoring.protocol import Protocol
 from reid_lib.study.records import agreement_by_angle, collect_records, viewpoints
 from reid_lib.study.summary import summary
-from reid_lib.study.tables import caption, table1
+from reid_lib.study.table1 import caption, table1
 from reid_lib.training import fit
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("0[!8]_*.ipynb"))

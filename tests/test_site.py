@@ -24,7 +24,7 @@ from reid_lib.config import RunConfig, load_preset
 from reid_lib.engine.checks import check
 from reid_lib.engine.runs import read_run
 from reid_lib.study.records import SCORES
-from reid_lib.study.tables import table_texts
+from reid_lib.study.table1 import table_texts
 
 sys.path.insert(0, str(REPOSITORY / "site"))
 import build

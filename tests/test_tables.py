@@ -10,15 +10,13 @@ from reid_lib.engine.runs import Run
 from reid_lib.metrics import Protocol
 from reid_lib.study.records import QUANTISED, read_records, record, view_angle
 from reid_lib.study.statistics import contrasts, primary_family
+from reid_lib.study.table1 import caption, table1, table_texts
 from reid_lib.study.tables import (
-    caption,
     change,
     primary_text,
     signed,
     simple_text,
-    table1,
     table_text,
-    table_texts,
     verdicts_text,
     viewpoint_table,
     viewpoint_text,

@@ -17,7 +17,7 @@ from reid_lib.engine.runs import FILES, read_run
 from reid_lib.engine.scores import score
 from reid_lib.metrics import evaluate_cameras, evaluate_distances, rerank
 from reid_lib.model import ReIDNet, encode, load_weights
-from reid_lib.study.tables import table1, table_texts
+from reid_lib.study.table1 import table1, table_texts
 from reid_lib.training import fit
 
 

@@ -13,7 +13,7 @@ from scipy.stats import t
 from reid_lib.config import PRESETS, Preset, RunConfig
 from reid_lib.engine.files import write_text
 from reid_lib.engine.runs import Run, read_runs, scores_frame
-from reid_lib.study import tables
+from reid_lib.study import table1, tables
 from reid_lib.study.claims import claims_text
 from reid_lib.study.exploratory import beside_planned
 from reid_lib.study.records import COMMITTED, DIRECTION, NOT_LISTED, read_records
@@ -203,7 +203,7 @@ def summary(preset: Preset, root: str | Path = ".") -> str:
     runs = read_runs(root / "results", preset)
     lines = [
         preset.title,
-        tables.caption(runs),
+        table1.caption(runs),
         "",
         "Where to look",
         f"  {figures / 'table1.md'}: Table 1 (also .html, .tex, .csv)",
@@ -225,7 +225,7 @@ def summary(preset: Preset, root: str | Path = ".") -> str:
     file = PRESETS / "expected" / f"{preset.name}.json"
     own = file.is_file()
     expected = json.loads(file.read_text("utf-8")) if own else recorded_scores(runs, COMMITTED)
-    measured = tables.table1(runs)["measured"]
+    measured = table1.table1(runs)["measured"]
     scores = {(row, s): measured[s][row] for row in measured.index for s in NAMES}
     wide = max(16, *(len(row) + 1 for row in measured.index))
     lines += ["", f"{'Score':<{wide + 10}}measured   expected"]
