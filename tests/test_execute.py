@@ -1,13 +1,16 @@
 """One notebook: parameters are checked first, a failure leaves the traceback and no silence."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import nbformat
 import pytest
 from papermill import PapermillExecutionError
 
-from reid_lib.cli import main
+from reid_lib.cli import INTERRUPTED, main
 from reid_lib.engine.notebooks import run_notebook
 
 
@@ -49,6 +52,32 @@ def test_a_failed_cell_leaves_the_executed_copy_with_its_traceback(notebook, tmp
     executed = nbformat.read(tmp_path / "failed.ipynb", 4)
     outputs = [output for cell in executed.cells for output in cell.get("outputs", [])]
     assert any(output.get("ename") == "ZeroDivisionError" for output in outputs)
+
+
+@pytest.mark.slow
+def test_ctrl_c_ends_a_notebook_in_one_line_after_what_it_saves(notebook, tmp_path):
+    """A stand-in for a training that takes some seconds to save its checkpoint."""
+    source = nbformat.read(notebook, 4)
+    busy = "import pathlib, signal, time\npathlib.Path('busy').touch()\n"
+    busy += "try:\n    time.sleep(60)\nfinally:\n"
+    busy += "    for number in (2, 15):\n        signal.signal(number, signal.SIG_IGN)\n"
+    busy += "    time.sleep(7)\n    pathlib.Path('kept').touch()"
+    source.cells[1].source = busy
+    nbformat.write(source, notebook)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "reid_lib", "notebook", notebook, tmp_path / "done.ipynb"],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while not (tmp_path / "busy").is_file():
+        assert process.poll() is None
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate()[1]
+    assert process.returncode == 130
+    assert "Traceback" not in said and said.strip() == f"reid notebook: {INTERRUPTED}"
+    assert (tmp_path / "kept").is_file()
 
 
 def test_kernels_that_start_at_once_do_not_disturb_each_other(notebook, tmp_path):

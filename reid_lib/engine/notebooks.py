@@ -1,6 +1,7 @@
 """Run one notebook headless through papermill, its parameters checked first."""
 
 import ast
+import logging
 import sys
 from pathlib import Path
 from uuid import uuid4
@@ -17,6 +18,10 @@ class SocketKernelManager(AsyncKernelManager):
     def format_kernel_cmd(self, extra_arguments=None):
         # A kernel that is interrupted logs that its sockets are closed.
         return super().format_kernel_cmd([*(extra_arguments or ()), "--log-level=50"])
+
+    @default("shutdown_wait_time")
+    def _shutdown_wait_time(self) -> float:
+        return 60.0  # seconds: an interrupted training first saves its checkpoint
 
     @default("transport")
     def _transport(self) -> str:
@@ -62,6 +67,7 @@ def run_notebook(notebook: str | Path, executed: str | Path, parameters: dict[st
             raise ValueError(
                 f"{notebook.name}: {name} is {text!r}; expected a literal such as {default}"
             ) from None
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # Ctrl-C leaves tasks that it would log
     executed.parent.mkdir(parents=True, exist_ok=True)
     papermill.execute_notebook(
         str(notebook),
