@@ -195,7 +195,8 @@ def test_ctrl_c_in_train_is_answered_in_one_line_and_the_same_command_goes_on(
     assert "set3 split 0: resumes after epoch 1" in capsys.readouterr().out
 
 
-def test_ctrl_c_while_persons_are_drawn_leaves_one_line_and_no_folder(tmp_path):
+@pytest.mark.parametrize("wait", [0, 0.3])  # before and while the workers are started
+def test_ctrl_c_while_persons_are_drawn_leaves_one_line_and_no_folder(tmp_path, wait):
     command = [sys.executable, "-m", "reid_lib", "synth", tmp_path / "drawn"]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     process = subprocess.Popen(
@@ -203,7 +204,7 @@ def test_ctrl_c_while_persons_are_drawn_leaves_one_line_and_no_folder(tmp_path):
     )
     while not list(tmp_path.glob(".drawn-*/images")):
         time.sleep(0.01)
-    time.sleep(0.3)  # the workers are being started
+    time.sleep(wait)
     os.killpg(process.pid, signal.SIGINT)
     said = process.communicate()[1]
     assert process.returncode == 130

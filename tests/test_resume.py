@@ -21,7 +21,7 @@ from reid_lib.config import RunConfig, load_preset
 from reid_lib.dataset import load_pixels, read_pku
 from reid_lib.engine import checkpoint, results
 from reid_lib.engine.checkpoint import read_checkpoint, write_checkpoint
-from reid_lib.engine.files import ASIDE
+from reid_lib.engine.files import ASIDE, delayed
 from reid_lib.engine.locks import lock_run_folder
 from reid_lib.engine.prepare import resolve
 from reid_lib.engine.results import RunFolder
@@ -316,3 +316,12 @@ def test_a_refused_checkpoint_is_kept_named_and_not_used(tiny, tmp_path, capsys)
         assert (folder / "refused-checkpoint.pt").is_file()
         assert np.array_equal(run.codes["codes"], whole.codes["codes"])
         assert run.manifest["resumes"] == 0
+
+
+def test_ctrl_c_while_a_checkpoint_is_written_acts_once_it_is():
+    written = []
+    with pytest.raises(KeyboardInterrupt), delayed(signal.SIGINT, signal.SIGTERM):
+        signal.raise_signal(signal.SIGINT)
+        written.append(True)
+    assert written
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

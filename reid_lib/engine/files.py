@@ -41,15 +41,17 @@ def write_file(
 
 
 @contextmanager
-def ignored(*signals: signal.Signals) -> Iterator[None]:
-    """Ignore signals for a while, as processes that start meanwhile do; in the main thread only."""
-    main = threading.current_thread() is threading.main_thread()  # only there may it be set
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in signals if main}
+def delayed(*signals: signal.Signals) -> Iterator[None]:
+    """Let the first of these signals act only after the block; in the main thread alone."""
+    main, heard = threading.current_thread() is threading.main_thread(), []
+    before = {n: signal.signal(n, lambda n, _: heard.append(n)) for n in signals if main}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        for number in heard[:1]:
+            signal.raise_signal(number)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -18,7 +18,7 @@ from reid_lib.engine.checkpoint import (
     restore,
     write_checkpoint,
 )
-from reid_lib.engine.files import ignored, write_file, write_json, write_text
+from reid_lib.engine.files import delayed, write_file, write_json, write_text
 from reid_lib.engine.process import log
 from reid_lib.engine.provenance import code_sha256, manifest
 from reid_lib.engine.runs import Run, has_ended, read_run
@@ -104,7 +104,7 @@ class RunFolder:
     def save_latest(self) -> None:
         """Write the checkpoint of the last completed epoch, if it is not written yet."""
         if self.latest:
-            with ignored(signal.SIGINT, signal.SIGTERM):  # who sends one often sends another
+            with delayed(signal.SIGINT, signal.SIGTERM):  # who sends one often sends another
                 write_checkpoint(self.path, self._identity(), self.latest)
             self.latest, self.saved = None, time.monotonic()
 

@@ -7,12 +7,12 @@ import shutil
 import signal
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 from PIL import Image
 from tqdm import tqdm
 
-from reid_lib.engine.files import ignored
 from reid_lib.pedestrians.people import VIEWS, draw_persons
 from reid_lib.pedestrians.rendering import render_person
 
@@ -97,8 +97,10 @@ def _write_images(images, table, seed, progress, workers, layout) -> None:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         chunk = 1 + len(table) // (100 * workers)
-        with ignored(signal.SIGINT):  # Ctrl-C is for this process alone to hear
-            done = pool.map(write, persons, chunksize=chunk)
+        resource_tracker.ensure_running()  # when it starts, it unblocks Ctrl-C
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        done = pool.map(write, persons, chunksize=chunk)  # its processes stay deaf to Ctrl-C
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         for _ in bar(done):
             pass
 
