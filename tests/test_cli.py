@@ -122,7 +122,7 @@ def test_a_wrong_row_is_named_before_any_data_are_drawn(tmp_path, capsys):
         ("encode images --weights missing --out o.npz", "does not exist; expected a run folder"),
         ("evaluate missing --data images", "does not exist; expected a run folder"),
         ("evaluate run --data missing", "is not a folder. Expected PKU-ReID's names"),
-        ("export missing --out o.onnx", "contains no completed run; expected config.json"),
+        ("export missing --out o.onnx", "missing does not exist; expected a run folder"),
         ("records missing --out out", "no completed run under"),
         ("records --out missing", "expected the JSON files of `reid records`"),
         ("compare missing set1 set2", "expected the JSON files of `reid records`"),

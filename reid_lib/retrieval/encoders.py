@@ -90,8 +90,8 @@ def open_network(weights: str | Path = DRAWN) -> Network:
         return Network(net, str(path), path / "weights.safetensors", size)
     if not path.is_file():
         raise ValueError(
-            f"--weights is {weights}, but {path} does not exist; expected a run folder, a file of "
-            f"weights, an .onnx file, or {DRAWN}"
+            f"weights {weights}: {path} does not exist; expected a run folder, a file of weights, "
+            f"an .onnx file, or {DRAWN}"
         )
     return Network(_read(path), str(weights), path, PAPER_SIZE)
 
