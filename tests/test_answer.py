@@ -54,7 +54,7 @@ def test_the_answer_adapts_to_the_records(tmp_path):
     assert few.startswith("**0 of the 0 combinations")
     assert "- Not yet measured: resnet18 (3 of 10 splits; set2 - set1 = +1" in few
     down = answer_text(frame_of(tmp_path / "down", ladder(several, 0.5, 0.6, 0.4)))
-    assert "a difference is reversed in both scores: resnet18 (10 splits" in down
+    assert "a difference is reversed in both scores: resnet18 (splits 0 to 9" in down
     assert "- batches: not yet measured in the likely reading." in down
 
 

@@ -113,7 +113,7 @@ def test_the_viewpoint_table_turns_pairs_into_angles_and_names_the_worst():
     )
     assert [line.split(" | ")[0] for line in lines[2:4]] == ["| b", "| a"]
     assert lines[2].endswith("| 90.0 | 70.0 | 50.0 | 40.0 | 17.5 |")
-    assert "b: 3 to 7 (0.0), " in lines[-1]
+    assert lines[-2].startswith("- b: 3 to 7 (0.0), ")
 
 
 def test_the_tables_of_many_runs_show_both_intervals_and_what_they_are_for(tmp_path):
@@ -205,7 +205,7 @@ def test_every_verdict_stands_for_both_estimands_and_names_what_did_not_fit(tmp_
     assert change(row).endswith(", 10 of 10") and change(row).count("[") == 2
     assert "not corrected for multiple comparisons" in text
     assert "Not measured: claim 2, 4." in text
-    assert "Compactness, not claim 3" in text and "Claim 3, gap" in text
+    assert "Compactness, not claim 3" in text and "Claim 3, viewpoint gap" in text
 
 
 def test_a_claim_without_runs_is_reported_as_not_measured(tmp_path):

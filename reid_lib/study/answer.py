@@ -158,7 +158,7 @@ def answer_text(frame: pd.DataFrame) -> str:
 
 def _kinds(table: pd.DataFrame) -> str:
     """What the measured readings are: their splits and networks, and the paper's own network."""
-    splits = table.splits.str.partition(" ")[0].astype(int)
+    splits = table.splits.str.extract(r"(\d+)")[0].astype(int)
     counts = [f"{n} with {k} splits" for k, n in splits.value_counts().sort_index()[::-1].items()]
     varied = table[table.choice != ""].name.value_counts()
     text = f"Of these combinations there are {' and '.join(counts) or 'none'}"
