@@ -9,7 +9,7 @@ from study_runs import frame_of, likely, several
 
 from reid_lib.study.answer import TWO, answer_text, ingredients, readings
 from reid_lib.study.records import COMMITTED
-from reid_lib.study.summary import everything
+from reid_lib.study.summary import read_all_records
 
 NOISE = np.array([0.0, 1.0, -1.0, 0.5, -0.5, 0.2, -0.2, 0.7, -0.7, 0.1]) / 1000
 
@@ -114,7 +114,7 @@ def test_the_weight_of_normalisation_is_that_of_unit_codes_over_raw_ones(tmp_pat
 
 
 def test_the_committed_answer_counts_the_committed_readings():
-    frame = everything(COMMITTED)
+    frame = read_all_records(COMMITTED)
     table, text = readings(frame), answer_text(frame)
     measured = table[~table.order.str.startswith(("not yet measured", "no verdict"))]
     ten, three = (measured.splits.str.startswith(f"{n} ").sum() for n in (10, 3))

@@ -22,7 +22,7 @@ def test_an_effect_is_paired_with_the_default_reading_of_its_setting(tmp_path):
     assert table.setting.tolist() == ["set3", "set2"]  # the larger effect first
     assert table.choice.tolist() == ["gamma=1e-07", "centres=batch"]
     assert table.difference.tolist() == pytest.approx([20, -12.5])
-    assert table.agree.tolist() == [2, 0]
+    assert table.splits_above_zero.tolist() == [2, 0]
     text = choices_text(read_records(tmp_path / "runs"))
     assert "| centres=batch | -12.5 [-" in text
     with pytest.raises(ValueError, match="unchanged reading"):
@@ -57,7 +57,7 @@ def test_the_scatter_loss_is_judged_beside_set_2_by_its_share_in_the_gradient(tm
     table = scatter_study(read_records(kept(tmp_path, runs) / "runs")).set_index("scatter")
     assert table.index.tolist() == ["sum", "log"]  # the paper's form first
     assert table.difference.tolist() == pytest.approx([-12.5, 6.5])
-    assert table.loc["log", "agree"] == 2
+    assert table.loc["log", "splits_above_zero"] == 2
     assert table["first ratio"].tolist() == pytest.approx([0.2, 0.2])
     assert table["last ratio"].tolist() == pytest.approx([3, 3])
     assert table.growth.tolist() == pytest.approx([1.4, 1.4])

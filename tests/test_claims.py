@@ -10,12 +10,19 @@ from study_runs import a_run, frame_of, kept, likely, several
 
 from reid_lib.cli import main
 from reid_lib.metrics import paired_test
-from reid_lib.study.claims import CLAIMS, claim_verdicts, claims_text, compare, sentences, told
+from reid_lib.study.claims import (
+    CLAIMS,
+    claim_contrasts,
+    claim_verdicts,
+    claims_text,
+    compare,
+    sentences,
+)
 from reid_lib.study.exploratory import beside_planned
 from reid_lib.study.noise import one_split_differences
 from reid_lib.study.records import COMMITTED, DECIDING, read_records
 from reid_lib.study.statistics import contrasts, judged, planned, primary_family
-from reid_lib.study.summary import unchanged
+from reid_lib.study.summary import default_choice_records
 
 
 def ladder(make, scores, splits=10, seed=0, **config):
@@ -96,7 +103,7 @@ def test_sentences_agree_with_the_records(tmp_path, make, scores, words):
 
 
 def test_the_committed_sentences_agree_with_the_committed_records():
-    frame = unchanged(COMMITTED)
+    frame = default_choice_records(COMMITTED)
     check(sentences(frame), frame)
 
 
@@ -118,19 +125,19 @@ def test_the_same_records_in_another_order_give_the_same_words(tmp_path):
 def test_a_claim_holds_only_where_all_its_contrasts_do(tmp_path):
     scores = {**UP, "set3": 0.5}  # below set 2, level with set 1
     frame = frame_of(tmp_path, ladder(several, scores))
-    said = told(frame).drop_duplicates("contrast").set_index("contrast")["new persons"]
+    said = claim_contrasts(frame).drop_duplicates("contrast").set_index("contrast")["new persons"]
     assert said["set2 - set1"] == "holds"
     assert claim_verdicts(frame).loc["1", "new persons"] == "does not hold"
     up = frame_of(tmp_path / "up", ladder(several, UP))
     assert claim_verdicts(up).loc["1", "new persons"] == "holds"
-    assert set(told(up).kind) == {"exploratory, uncorrected"}
+    assert set(claim_contrasts(up).kind) == {"exploratory, uncorrected"}
 
 
 def test_the_planned_tests_stand_in_place_of_exploratory_verdicts(tmp_path):
     # Uncorrected p-values of the smallest contrast are below 0.05, Holm's are above.
     steps = np.array([0.0, 1.0, 2.0, 0.5, 1.5, -0.6]) / 100
     frame = frame_of(tmp_path, likely("set1", [0.5] * 6) + likely("set2", 0.5 + steps))
-    rows = told(frame).query("claim == '1'")
+    rows = claim_contrasts(frame).query("claim == '1'")
     family = primary_family(frame).query("over == 'all splits'")
     assert set(rows.kind) == {"planned tests"} and rows.contrast.nunique() == 4
     assert rows["these persons"].tolist() == family["these persons"].tolist()
@@ -229,7 +236,7 @@ def beside(frame):
 
 
 def test_the_sentence_beside_the_planned_tests_agrees_with_the_committed_records():
-    frame = unchanged(COMMITTED)
+    frame = default_choice_records(COMMITTED)
     text = beside_planned(frame)
     assert all(words in text for words in beside(planned(frame))), beside(planned(frame))
 
@@ -254,7 +261,7 @@ def test_the_sentence_beside_the_planned_tests_adapts_to_the_records(tmp_path):
 
 
 def test_other_measures_of_claim_3_agree_with_the_committed_records():
-    frame = unchanged(COMMITTED)
+    frame = default_choice_records(COMMITTED)
     texts = {text.partition(" (")[0]: text for text in sentences(frame) if text[6] == "3"}
     assert len(texts) > 3
     for network, part in frame[frame.train_persons.isna()].groupby("network"):
@@ -262,20 +269,22 @@ def test_other_measures_of_claim_3_agree_with_the_committed_records():
             continue
         text = texts[f"Claim 3, {network}"].partition("By other measures")[2]
         table = part.pivot_table(
-            index="split", columns="setting", values=["near_0", "near_180", "fall", "found_180"]
+            index="split",
+            columns="setting",
+            values=["near_0", "near_180", "rank1_drop", "found_180"],
         )
         gains = {
             name: (table[name].set2 - table[name].set1).dropna() for name in table.columns.levels[0]
         }
         found = [float(number) for number in re.findall(r"[+-]\d+\.\d+", text)]
         wanted = []
-        for name in ("near_0", "near_180", "fall", "found_180"):
+        for name in ("near_0", "near_180", "rank1_drop", "found_180"):
             low, high = stats.ttest_1samp(gains[name], 0).confidence_interval()
             wanted += [gains[name].mean(), low, high]
         assert found[:12] == pytest.approx(wanted, abs=0.051), network
         assert found[:6] == pytest.approx(wanted[:6], abs=0.00051)
         rows = contrasts(frame).query("network == @network and contrast == 'set2 - set1'")
-        near, fall = (rows[rows.score == name].iloc[0] for name in ("near_0", "fall"))
+        near, fall = (rows[rows.score == name].iloc[0] for name in ("near_0", "rank1_drop"))
         assert f"(nearer at every angle: {near['these persons']}" in text
         assert f"(a smaller drop: {fall['these persons']}" in text
 

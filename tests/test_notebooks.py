@@ -20,7 +20,7 @@ from reid_lib.plots.pictures import ranked_case
 from reid_lib.study.answer import answer_text
 from reid_lib.study.claims import claims_text
 from reid_lib.study.records import COMMITTED
-from reid_lib.study.summary import everything, unchanged
+from reid_lib.study.summary import default_choice_records, read_all_records
 
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("0[1-79]_*.ipynb"))
 LONGEST = 15  # lines of a cell
@@ -182,9 +182,11 @@ def test_notebook_8_runs_on_the_committed_records(tmp_path):
     done = nbformat.read(tmp_path / "done.ipynb", 4)
     outputs = [output for cell in done.cells for output in cell.get("outputs", [])]
     texts = [o["data"]["text/markdown"] for o in outputs if "text/markdown" in o.get("data", {})]
-    frame = everything(COMMITTED)
+    frame = read_all_records(COMMITTED)
     assert texts[0].strip() == answer_text(frame).strip()
-    assert claims_text(unchanged(COMMITTED)).strip() in [text.strip() for text in texts]
+    assert claims_text(default_choice_records(COMMITTED)).strip() in [
+        text.strip() for text in texts
+    ]
     shown = [o.get("data", {}).get("text/plain", "") for o in outputs]
     assert sum(text.startswith("<Figure") for text in shown) >= 5
 

@@ -75,7 +75,7 @@ def test_the_fall_of_rank_1_is_that_of_equal_less_that_of_opposite_views(tmp_pat
     grid = pd.DataFrame(record(a_run())["viewpoint"])
     angle = view_angle(grid.query_orientation, grid.gallery_orientation)
     wanted = 100 * (grid.rank1[angle == 0].mean() - grid.rank1[angle == 180].mean())
-    assert frame_of(tmp_path, [a_run()]).fall[0] == pytest.approx(wanted)
+    assert frame_of(tmp_path, [a_run()]).rank1_drop[0] == pytest.approx(wanted)
 
 
 def test_a_record_names_the_choices_in_which_it_is_not_the_papers(tmp_path):

@@ -129,13 +129,13 @@ def test_differences_are_paired_by_split(tmp_path):
     frame = frame_of(tmp_path, runs)
     better, worse = (frame[frame.setting == name] for name in ("set2", "set1"))
     (line,) = differences([({}, better, worse)], ["mAP"]).to_dict("records")
-    assert (line["splits"], line["agree"]) == (3, 2)  # the fourth split has no partner
+    assert (line["splits"], line["splits_above_zero"]) == (3, 2)  # the fourth split has no partner
     wanted = split_test([10, 5, -2])
     for name in ("difference", "low", "high", "p"):
         assert line[name] == pytest.approx(wanted[name], abs=1e-3)
     test = stats.ttest_1samp([10, 5, -2], 0)
     assert line["these_p"] == pytest.approx(test.pvalue)
-    assert line["which"] == "3 (0 to 2)" and line["values"] == pytest.approx([10, 5, -2])
+    assert line["split_list"] == "3 (0 to 2)" and line["values"] == pytest.approx([10, 5, -2])
     assert differences([({}, better, worse[worse.split == 3])], ["mAP"]).empty
 
 
@@ -143,7 +143,7 @@ def test_equal_scores_count_as_no_gain_and_means_keep_the_values_of_the_splits(t
     runs = several("set2", [0.5, 0.6, 0.7]) + several("set1", [0.5, 0.5, 0.8])
     frame = frame_of(tmp_path, runs)
     pair = (frame[frame.setting == name] for name in ("set2", "set1"))
-    assert differences([({}, *pair)], ["mAP"]).agree.tolist() == [1]
+    assert differences([({}, *pair)], ["mAP"]).splits_above_zero.tolist() == [1]
     table = means(frame, ["rank-1", "mAP"])
     assert table.index.tolist() == [0, 1, 2, 3]
     (values,) = table["values"][(table.setting == "set2") & (table.score == "mAP")]
@@ -210,7 +210,7 @@ def test_each_claim_is_judged_on_the_network_that_it_speaks_of(tmp_path):
     table = contrasts(frame).set_index(["claim", "contrast", "score"])
     row = table.loc["1", "set2 - set1", "deciding rank-1"]
     assert row[["difference", "low", "high"]].tolist() == pytest.approx([10, 10, 10])
-    assert (row.agree, row.splits) == (3, 3)
+    assert (row.splits_above_zero, row.splits) == (3, 3)
 
 
 def test_contrasts_leave_out_changed_readings_and_other_numbers_of_training_persons(tmp_path):
@@ -244,7 +244,7 @@ def with_angles(frame, curves):
             frame.loc[rows, column] = at_zero
         frame.loc[rows, "gap"] = gaps
         frame.loc[rows, "near_180"] += gaps
-        frame.loc[rows, "fall"] = fall
+        frame.loc[rows, "rank1_drop"] = fall
     return frame
 
 
@@ -260,8 +260,8 @@ def test_claim_3_is_the_gap_between_opposite_and_equal_views_not_compactness(tmp
     }
     assert said["3", "set2 - set1", "gap"] == "does not hold"
     assert said["3", "set2 - htri", "gap"] == "holds"
-    assert said["3", "set2 - set1", "fall"] == "holds"
-    assert said["3", "set2 - htri", "fall"] == "inconclusive"
+    assert said["3", "set2 - set1", "rank1_drop"] == "holds"
+    assert said["3", "set2 - htri", "rank1_drop"] == "inconclusive"
     assert said["compactness", "set2 - set1", "near_0"] == "holds"
     assert said["compactness", "set2 - htri", "near_0"] == "does not hold"
     assert table.loc["3", "set2 - set1", "gap"].difference == pytest.approx(0.02)

@@ -13,10 +13,10 @@ from reid_lib.study import summary as summaries
 from reid_lib.study.claims import claims_text
 from reid_lib.study.records import NOT_LISTED, collect_records
 from reid_lib.study.summary import (
+    default_choice_records,
     expected_scores,
     recorded_scores,
     report,
-    unchanged,
     write_report,
 )
 
@@ -68,7 +68,7 @@ def test_a_run_that_strays_from_the_committed_records_is_outside(
 
 def test_presets_on_real_persons_find_their_committed_records():
     """As runs on the persons and weights of the records would."""
-    frame = summaries.unchanged(summaries.COMMITTED)
+    frame = summaries.default_choice_records(summaries.COMMITTED)
     frame = frame[frame.train_persons.isna() & (frame.network.str.contains("random weights, 60"))]
     made = frame.iloc[0]
     rows = [row for row in load_preset("pku_scratch").rows if row.backbone == "resnet18"]
@@ -120,7 +120,7 @@ def test_claims_are_those_of_every_unchanged_study_below_a_folder(tmp_path):
     varied = several("set2", [0.6]) + several("set2", [0.5], lr=0.1)
     kept(tmp_path / "a" / "varied", varied + several("set1", [0.5], backbone="resnet50"))
     kept(tmp_path / "a" / "held_out", several("set2", [0.6], validation=True))
-    found = unchanged(tmp_path / "a")
+    found = default_choice_records(tmp_path / "a")
     assert len(found) == 6 and found.backbone.tolist().count("resnet50") == 1
     assert "claims.md" in {path.name for path in write_report(tmp_path / "a")}
-    assert claims_text(unchanged(tmp_path / "a" / "varied")) == ""
+    assert claims_text(default_choice_records(tmp_path / "a" / "varied")) == ""

@@ -246,7 +246,7 @@ def test_a_number_that_rounds_to_zero_has_one_digit_more_where_it_has_a_sign():
     assert shown == ["-0.04", "+0.04", "-0.1", "+0.0", "+0.0", "+1.2", "-0.00"]
     assert signed(0.0004, 3) == "+0.0004"
     row = pd.Series({"difference": 0.19, "these_low": -0.01, "these_high": 0.4, "low": -0.5})
-    row = pd.concat([row, pd.Series({"high": 0.8, "agree": 7, "splits": 10})])
+    row = pd.concat([row, pd.Series({"high": 0.8, "splits_above_zero": 7, "splits": 10})])
     assert change(row) == "+0.2 [-0.01, +0.4] [-0.5, +0.8], 7 of 10"
 
 

@@ -39,7 +39,7 @@ def readings(frame: pd.DataFrame) -> pd.DataFrame:
     """Each reading's differences between the settings, and whether they reproduce the order.
 
     Args:
-        frame: the records that `summary.everything` returns.
+        frame: the records that `summary.read_all_records` returns.
     Returns:
         One row per network and choice that set 3 and set 2 were trained in: name, choice ("" for
         none), splits, `TWO` (rank-1 / mAP, in points), order: `yes` (both contrasts hold for these
@@ -54,7 +54,7 @@ def readings(frame: pd.DataFrame) -> pd.DataFrame:
         if TWO[1] not in two:
             continue
         line = {"network": network, "name": brief(frame)[network], "choice": choice}
-        line |= {"splits": two[TWO[1]].which.iloc[0]}
+        line |= {"splits": two[TWO[1]].split_list.iloc[0]}
         for name in TWO:
             gains = two[name].difference if name in two else []
             line[name] = " / ".join(map("{:+.1f}".format, gains))
@@ -92,7 +92,7 @@ def ingredients(frame: pd.DataFrame) -> pd.DataFrame:
     """Effects on set 3 - set 2 of changing one or two choices of a reading, by `INGREDIENTS`.
 
     Args:
-        frame: the records that `summary.everything` returns.
+        frame: the records that `summary.read_all_records` returns.
     Returns:
         One row per ingredient, network, choice and score: the columns of `differences` of (set 3 -
         set 2 under the choice) - (set 3 - set 2 without it). A choice that changes other keys too
@@ -117,7 +117,7 @@ def ingredients(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def answer_text(frame: pd.DataFrame) -> str:
-    """The answer in sentences, as Markdown, from the records that `summary.everything` returns."""
+    """The answer in sentences, as Markdown, from the records of `summary.read_all_records`."""
     table = readings(frame)
     kind, lines = table.order.str.partition(" (")[0], []
     ours, nearly = kind == "yes", kind == "in the means"
@@ -187,7 +187,9 @@ def _moved(table: pd.DataFrame, ingredient: str) -> str:
         noise = f"interval excludes zero in {' and '.join(scores)}"
         noise = noise if len(scores) else "intervals include zero"
         gains = " / ".join(map("{:+.1f}".format, part.difference))
-        texts.append(f"{choice} {gains} on {name} ({splits_words(part.which.iloc[0])}), {noise}")
+        texts.append(
+            f"{choice} {gains} on {name} ({splits_words(part.split_list.iloc[0])}), {noise}"
+        )
     if not table.network.str.contains(LIKELY).any():
         texts.append("not yet measured in the likely reading")
     return "; ".join(texts)

@@ -49,7 +49,7 @@ OVERTURN = {
 WORST = (NO_VERDICT, "does not hold", "not yet measured", "inconclusive", "holds")
 
 
-def told(frame: pd.DataFrame) -> pd.DataFrame:
+def claim_contrasts(frame: pd.DataFrame) -> pd.DataFrame:
     """The contrasts on which the verdicts of the four claims rest.
 
     Claim 2 rests on the triplet loss only, claim 3 on the gap of the relative distance. The planned
@@ -83,7 +83,7 @@ def told(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def claim_verdicts(frame: pd.DataFrame) -> pd.DataFrame:
-    """The verdict of each claim on each network, from the contrasts of `told`.
+    """The verdict of each claim on each network, from the contrasts of `claim_contrasts`.
 
     A claim has no verdict if a run of one of its contrasts underfits. It holds if all its contrasts
     hold, and does not hold if at least one does not hold; otherwise it is not yet measured if a
@@ -94,10 +94,10 @@ def claim_verdicts(frame: pd.DataFrame) -> pd.DataFrame:
         persons" (verdicts), parts: the contrasts by verdict; for claim 3, the other measures too.
     """
     lines, views = [], viewpoint_measures(frame)
-    for (claim, network), part in told(frame).groupby(["claim", "network"], sort=False):
+    for (claim, network), part in claim_contrasts(frame).groupby(["claim", "network"], sort=False):
         line = {"claim": claim, "network": network, "unfitted": _runs(part)}
         line |= {"name": part.name.iloc[0], "kind": part.kind.iloc[0], "parts": _parts(part)}
-        line["splits"] = splits_words(part.which.dropna().iloc[0])
+        line["splits"] = splits_words(part.split_list.dropna().iloc[0])
         if claim == "3":
             line["parts"] += views.get(network, {}).get("verdicts", "")
         for estimand in ESTIMANDS:
@@ -181,12 +181,12 @@ def _power(rows: pd.DataFrame) -> str:
 def sentences(frame: pd.DataFrame) -> list[str]:
     """What was measured of each claim on each network: numbers and verdicts from the records."""
     texts, views = [], viewpoint_measures(frame)
-    for (claim, network), rows in told(frame).groupby(["claim", "network"], sort=False):
+    for (claim, network), rows in claim_contrasts(frame).groupby(["claim", "network"], sort=False):
         parts = []
         for contrast, part in rows.groupby("contrast", sort=False):
             numbers = f" = {_measured(part)}" if part.splits.iloc[0] else ""
             parts.append(f"{subject(contrast)}{numbers}: {verdict_words(part.iloc[0])}")
-        which, kind = splits_words(rows.which.dropna().iloc[0]), rows.kind.iloc[0]
+        which, kind = splits_words(rows.split_list.dropna().iloc[0]), rows.kind.iloc[0]
         text = f"Claim {claim}, {rows.name.iloc[0]} ({kind}, {which}): {'; '.join(parts)}."
         if claim in "14":
             text += _power(rows)
@@ -231,7 +231,9 @@ def compare(folder: str | Path, one: str, other: str, codes: str = "raw") -> str
                 f"{one} and {other} share no split; found {listed(a.split)} and {listed(b.split)}"
             )
         title = network or " against ".join("; ".join(p.network.unique()) for p in (a, b))
-        lines.append(f"{title}: {one} - {other}, {codes} codes, {splits_words(table.which[0])}")
+        lines.append(
+            f"{title}: {one} - {other}, {codes} codes, {splits_words(table.split_list[0])}"
+        )
         for _, row in table.iterrows():
             lines.append(f"  {columns[row.score]:<7} {change(row)}")
         common = set(a.split) & set(b.split)

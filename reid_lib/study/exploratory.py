@@ -61,7 +61,7 @@ def _both(table: pd.DataFrame) -> list[str]:
     for contrast, rows in table.groupby("contrast", sort=False):
         scores = [signed(r.difference) + interval(r, "these_") for _, r in rows.iterrows()]
         few = rows.splits.iloc[0] < PLANNED
-        which = f" ({splits_words(rows.which.iloc[0])})" if few else ""
+        which = f" ({splits_words(rows.split_list.iloc[0])})" if few else ""
         texts.append(f"{subject(contrast)} = {' / '.join(scores)}{which}")
     return texts
 
@@ -78,19 +78,19 @@ def viewpoint_measures(frame: pd.DataFrame) -> dict[str, dict[str, str]]:
     table = table[table.contrast == "set2 - set1"].set_index("score")
     for network, part in plain.groupby("network", sort=False):
         own = table[table.network == network]
-        if not {"near_0", "near_180", "fall"} <= set(own.index):
+        if not {"near_0", "near_180", "rank1_drop"} <= set(own.index):
             continue
         pairs = pairs_of(part, [("set2", "set1")])
         own = pd.concat([own, differences(pairs, ["found_180"]).set_index("score")])
-        near, fall = (verdict_words(own.loc[score]) for score in ("near_0", "fall"))
-        digits = {"near_0": 3, "near_180": 3, "fall": 1, "found_180": 1}
+        near, drop = (verdict_words(own.loc[score]) for score in ("near_0", "rank1_drop"))
+        digits = {"near_0": 3, "near_180": 3, "rank1_drop": 1, "found_180": 1}
         numbers = {
             score: signed(own.difference[score], n) + interval(own.loc[score], "these_", n)
             for score, n in digits.items()
         }
         texts[network] = {
-            "verdicts": NOTES["viewpoint verdicts"].format(near, fall),
-            "numbers": " " + NOTES["viewpoint numbers"].format(near=near, drop=fall, **numbers),
+            "verdicts": NOTES["viewpoint verdicts"].format(near, drop),
+            "numbers": " " + NOTES["viewpoint numbers"].format(near=near, drop=drop, **numbers),
         }
     return texts
 

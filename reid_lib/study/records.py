@@ -132,7 +132,7 @@ def read_records(folder: str | Path) -> pd.DataFrame:
         `DECIDING` and "deciding train rank-1" repeat those of the reading's own codes.
         near_0, ..., near_180: the mean distance between codes of one person whose views differ by
         this angle, divided by the mean distance between persons; found_0, ..., found_all: rank-1
-        where the gallery is one view of each person; gap: near_180 - near_0; fall: found_0 -
+        where the gallery is one view of each person; gap: near_180 - near_0; rank1_drop: found_0 -
         found_180. Norms of gradients and codes in the first and last epoch ("first grad_sl", ...).
         Of runs that differ only in the name of their row, the first is kept.
     Raises:
@@ -209,15 +209,15 @@ def _scores(metrics: dict) -> dict[str, float]:
 
 
 def _by_angle(grid: dict) -> dict[str, float]:
-    """Relative distances within a person and rank-1 by angle, the gap and the fall."""
+    """Relative distances within a person and rank-1 by angle, the gap and the drop."""
     frame = pd.DataFrame(grid).astype(float)
     means = frame.groupby(view_angle(frame.query_orientation, frame.gallery_orientation)).mean()
     near, found = means.same_distance / frame.other_distance.mean(), 100 * means.rank1
     line = {f"near_{degrees}": near[degrees] for degrees in ANGLES}
     line |= {f"found_{degrees}": found[degrees] for degrees in ANGLES}
     line["found_all"] = 100 * frame.rank1.mean()
-    fall = 100 * (means.rank1[0] - means.rank1[180])
-    return line | {"gap": near[180] - near[0], "fall": fall}
+    drop = 100 * (means.rank1[0] - means.rank1[180])
+    return line | {"gap": near[180] - near[0], "rank1_drop": drop}
 
 
 def _short(values: pd.DataFrame | pd.Series) -> dict:

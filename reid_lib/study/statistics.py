@@ -109,10 +109,10 @@ def differences(pairs: Pairs, columns: Sequence[str]) -> pd.DataFrame:
         pairs: labels, and two parts of the frame of `read_records`; pairs that share no split are
             left out.
     Returns:
-        One row per pair and score: the labels; score; splits (how many), which (`listed`), values
-        (each split's difference), their mean `difference` and standard deviation `sd`; low, high
-        and p for new persons; these_low, these_high and these_p for these (NaN below two splits);
-        agree: on how many splits the difference is above zero; unfitted (`not_fitted`).
+        One row per pair and score: the labels; score; splits (how many), split_list (`listed`),
+        values (each split's difference), their mean `difference` and standard deviation `sd`; low,
+        high and p for new persons; these_low, these_high and these_p for these (NaN below two
+        splits); splits_above_zero: how many splits' differences are; unfitted (`not_fitted`).
     """
     lines = []
     for labels, better, worse in pairs:
@@ -121,9 +121,9 @@ def differences(pairs: Pairs, columns: Sequence[str]) -> pd.DataFrame:
             continue
         used = [part[part.split.isin(gains.index)] for part in (better, worse)]
         table = _both(gains, better.persons.iloc[0]).rename(columns={"mean": "difference"})
-        table = table.assign(splits=len(gains), agree=(gains > 0).sum(), sd=gains.std())
+        table = table.assign(splits=len(gains), splits_above_zero=(gains > 0).sum(), sd=gains.std())
         table["values"] = list(gains.T.to_numpy())
-        labels = {"which": listed(gains.index), "unfitted": not_fitted(*used), **labels}
+        labels = {"split_list": listed(gains.index), "unfitted": not_fitted(*used), **labels}
         lines.append(table.rename_axis("score").reset_index().assign(**labels))
     return pd.concat(lines, ignore_index=True) if lines else pd.DataFrame(columns=EMPTY)
 
@@ -210,14 +210,14 @@ def contrasts(frame: pd.DataFrame) -> pd.DataFrame:
 
     Claim 1 and 4 compare settings on ResNet-18 and on the other networks, claim 2 the two ResNets
     under one recipe. Claim 3 is about viewpoint: two differences between opposite and equal views,
-    of the relative distance (the gap) and of rank-1 (the fall), must be smaller. Smaller relative
+    of the relative distance (the gap) and of rank-1 (the drop), must be smaller. Smaller relative
     distances at every angle, equal views included, are "compactness". Records with non-default
     choices, or with a number of training persons other than half, are excluded.
 
     Returns:
         One row per claim, network, contrast and score: the columns of `differences`; better (1
         where a larger value is better, else -1); "these persons" and "new persons": the contrast's
-        verdict, which rests on all its scores (the gap and the fall have one verdict each);
+        verdict, which rests on all its scores (the gap and the drop have one verdict each);
         `NO_VERDICT` where a run underfits; on runs of the plan "not yet measured" until all planned
         splits are there.
     """
@@ -235,11 +235,11 @@ def contrasts(frame: pd.DataFrame) -> pd.DataFrame:
         labels["contrast"] = f"resnet18 - resnet50, {setting}"
         scores.append((labels, *(part[part.backbone == b] for b in ("resnet18", "resnet50"))))
     tables = [differences(scores, DECIDING)]
-    for claim, columns in (("3", ["gap"]), ("3", ["fall"]), ("compactness", NEAR)):
+    for claim, columns in (("3", ["gap"]), ("3", ["rank1_drop"]), ("compactness", NEAR)):
         tables.append(differences(views, columns).assign(claim=claim))
     table = pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
     waiting = set(planned(frame).network)
-    for _, part in table.groupby(["claim", "network", "contrast", table.score == "fall"]):
+    for _, part in table.groupby(["claim", "network", "contrast", table.score == "rank1_drop"]):
         said = dict.fromkeys(ESTIMANDS, NO_VERDICT) if part.unfitted.any() else judged(part)
         if part.network.iloc[0] in waiting and part.splits.iloc[0] < PLANNED:
             said = dict.fromkeys(said, waiting_words(part.splits.iloc[0], PLANNED))

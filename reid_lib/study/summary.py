@@ -84,7 +84,7 @@ def write_report(folder: Path) -> list[Path]:
 
     frame = read_records(folder / "runs")
     texts, pictures = report(frame)
-    claims = claims_text(unchanged(folder))
+    claims = claims_text(default_choice_records(folder))
     if claims:
         texts["claims.md"] = claims
     for name, text in texts.items():
@@ -97,7 +97,7 @@ def write_report(folder: Path) -> list[Path]:
     return paths
 
 
-def everything(folder: Path) -> pd.DataFrame:
+def read_all_records(folder: Path) -> pd.DataFrame:
     """Records of all studies at or below a folder, each run once.
 
     Returns:
@@ -120,9 +120,9 @@ def everything(folder: Path) -> pd.DataFrame:
     return frame.drop_duplicates(one).reset_index(drop=True)
 
 
-def unchanged(folder: Path) -> pd.DataFrame:
-    """Those of `everything` that are not of a study which varies choices of their network."""
-    frame = everything(folder)
+def default_choice_records(folder: Path) -> pd.DataFrame:
+    """Those of `read_all_records` that are not of a study which varies choices of their network."""
+    frame = read_all_records(folder)
     return frame[~frame.varied]
 
 

@@ -80,7 +80,7 @@ def change(row: pd.Series, digits: int = 1, both: bool = True) -> str:
     """
     ends = [interval(row, prefix, digits) for prefix in ESTIMANDS.values()]
     text = f"{signed(row.difference, digits)}{''.join(ends[0 if both else 1 :])}"
-    return f"{text}, {int(row.agree)} of {int(row.splits)}"
+    return f"{text}, {int(row.splits_above_zero)} of {int(row.splits)}"
 
 
 def interval(row: pd.Series, prefix: str, digits: int = 1) -> str:
@@ -180,11 +180,12 @@ def verdicts_text(frame: pd.DataFrame) -> str:
     missing = [claim for claim in "1234" if claim not in set(table.claim)]
     elsewhere = (table.claim == "1") & table.network.isin(planned(frame).network)
     table = table[~elsewhere]
-    kind = table.score.map({"gap": "gap", "fall": "fall"} | dict.fromkeys(NEAR, "near"))
+    kind = table.score.map({"gap": "gap", "rank1_drop": "rank1_drop"} | dict.fromkeys(NEAR, "near"))
     titles = {
         "scores": "Scores, in points",
         "gap": "Claim 3, viewpoint gap (smaller is better)",
-        "fall": "Claim 3, drop in rank-1 from 0 to 180 degrees, in points (smaller is better)",
+        "rank1_drop": "Claim 3, drop in rank-1 from 0 to 180 degrees, in points "
+        "(smaller is better)",
         "near": "Compactness, not claim 3: relative distance by angle (smaller is better)",
     }
     texts = []
@@ -206,13 +207,13 @@ def verdicts_text(frame: pd.DataFrame) -> str:
 def _verdicts(table: pd.DataFrame, frame: pd.DataFrame, digits: int) -> str:
     """Contrasts with their verdicts and differences, one column per score."""
     names = {n: f"{n[5:]} degrees" for n in NEAR} | DECIDING
-    names |= {"gap": "viewpoint gap", "fall": "drop in rank-1"}
+    names |= {"gap": "viewpoint gap", "rank1_drop": "drop in rank-1"}
     table = table.replace({"score": names})
-    keys = ["claim", "network", "contrast", *ESTIMANDS, "which", "unfitted"]
+    keys = ["claim", "network", "contrast", *ESTIMANDS, "split_list", "unfitted"]
     cells = wide(table, keys, "score", lambda row: change(row, digits))
     cells["network"] = cells.network.replace(brief(frame))
     runs = cells.pop("unfitted")
-    cells = cells.rename(columns={"which": "splits"})
+    cells = cells.rename(columns={"split_list": "splits"})
     return markdown(cells.assign(**{"underfitted runs": runs}) if runs.any() else cells)
 
 
