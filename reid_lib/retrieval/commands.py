@@ -23,7 +23,15 @@ def add_commands(command) -> None:
     text = "evaluate a network on a data set; prints scores and evaluation protocol"
     add = command("evaluate", _evaluate, text)
     add("weights", metavar="WEIGHTS", help=weights)
-    add("--data", type=Path, required=True, help="a folder or CSV file that `reid check` accepts")
+    add(
+        "--data",
+        type=Path,
+        help="a folder or CSV file that `reid check` accepts (default: the run's own test images)",
+    )
+    add("--split", type=int, help="score only the test persons of this split (default: all)")
+    add("--persons", type=Path, help="JSON file with the ids of the persons to use (default: all)")
+    text = "also write the scores as a JSON file into this folder; WEIGHTS must be a run folder"
+    add("--record", metavar="DIR", type=Path, help=f"{text} (default: none)")
 
     add = command("export", _export, "write a network as an ONNX file or in half precision")
     add("weights", metavar="WEIGHTS", help=weights)
@@ -57,12 +65,25 @@ def _rank(arguments) -> None:
 
 
 def _evaluate(arguments) -> None:
+    from reid_lib.engine.runs import read_run
+    from reid_lib.retrieval import evaluate
     from reid_lib.retrieval.encoders import open_encoder
-    from reid_lib.retrieval.evaluate import evaluate_data, scores_text
     from reid_lib.retrieval.readers import read_images
 
-    read_images(arguments.data)  # report wrong data before the network is loaded
-    print(scores_text(evaluate_data(open_encoder(arguments.weights), arguments.data)))
+    run = None
+    if arguments.record or arguments.data is None:
+        run = read_run(arguments.weights)
+    if arguments.data is None:
+        scored = evaluate.own_test_images(run)
+    else:
+        read_images(arguments.data)  # report wrong data before the network is loaded
+        options = arguments.data, arguments.split, arguments.persons
+        scored = evaluate.encode_data(open_encoder(arguments.weights), *options)
+    print(evaluate.scores_text(evaluate.evaluate_data(scored)))
+    if arguments.record:
+        from reid_lib.study.domains import write_record
+
+        print(write_record(run, scored, arguments.record))
 
 
 def _export(arguments) -> None:

@@ -12,7 +12,7 @@ from reid_lib.study.exploratory import (
     viewpoint_measures,
 )
 from reid_lib.study.noise import one_split_differences
-from reid_lib.study.records import DECIDING, LAST, listed, read_records, splits_words
+from reid_lib.study.records import DECIDING, DIRECTION, LAST, listed, read_records, splits_words
 from reid_lib.study.statistics import (
     ESTIMANDS,
     NO_VERDICT,
@@ -237,7 +237,7 @@ def compare(folder: str | Path, one: str, other: str, codes: str = "raw") -> str
         for _, row in table.iterrows():
             lines.append(f"  {columns[row.score]:<7} {change(row)}")
         common = set(a.split) & set(b.split)
-        sides = [_queries(Path(folder), p[p.split.isin(common)], kind) for p in (b, a)]
+        sides = [query_scores(folder, p[p.split.isin(common)], kind) for p in (b, a)]
         if all(side is not None for side in sides):
             for score, row in paired_test(*sides, ["rank-1", "mAP"]).iterrows():
                 ends = f"{row.difference:+.1f} [{row.low:+.1f}, {row.high:+.1f}]"
@@ -255,14 +255,30 @@ def _named(frame: pd.DataFrame, name: str, folder) -> pd.DataFrame:
     return part
 
 
-def _queries(folder: Path, part: pd.DataFrame, kind: str) -> pd.DataFrame | None:
-    """Rank-1 and AP of each query, means over records; None where a record has no CSV file."""
-    files = [folder / f"{name}.csv" for name in part.record]
+def query_scores(
+    folder: str | Path, part: pd.DataFrame, kind: str = "unit "
+) -> pd.DataFrame | None:
+    """Rank-1 and AP of each query that has a match, in percent.
+
+    Args:
+        folder: the folder of the records and their CSV files.
+        part: rows of `read_records`, of which means are returned.
+        kind: "unit " for codes divided by their L2 norm, "" for raw ones.
+    Returns:
+        One row per query of camera A, or of the data's own queries: name (else number), rank-1,
+        mAP, pid. None where a record has no CSV file.
+    """
+    files = [Path(folder) / f"{name}.csv" for name in part.record]
     if not all(file.is_file() for file in files):
         return None
-    table = pd.concat(map(pd.read_csv, files)).query("direction == 'A->B'")
+    table = pd.concat(map(pd.read_csv, files))
+    if "direction" in table:
+        table = table.query(f"direction == {DIRECTION!r}")
+        table = table.assign(pid=table.name.str.partition("_")[0])
+    else:
+        table = table.rename_axis(index="name").reset_index()
     kind = kind.replace(" ", "_")
+    table = table.dropna(subset=f"{kind}AP")
     table["rank-1"] = 100.0 * (table[f"{kind}first_match"] == 1)
     table["mAP"] = 100 * table[f"{kind}AP"]
-    table = table.groupby("name")[["rank-1", "mAP"]].mean().reset_index()
-    return table.assign(pid=table.name.str.partition("_")[0])
+    return table.groupby(["name", "pid"])[["rank-1", "mAP"]].mean().reset_index()

@@ -15,7 +15,7 @@ from reid_lib import config as configuration
 from reid_lib.config import PRESETS, RunConfig
 from reid_lib.engine.files import write_json, write_text
 from reid_lib.engine.runs import Run, find_runs, read_run, table_direction
-from reid_lib.engine.sides import BOTH
+from reid_lib.engine.sides import BOTH, GIVEN, main_direction
 from reid_lib.metrics import Protocol, viewpoint_grid
 
 COMMITTED = PRESETS.parent / "figures" / "pku74"  # records of the runs on real images
@@ -30,7 +30,11 @@ NEAR = {f"near_{degrees}": degrees for degrees in ANGLES}
 FOUND = {"found_all": "all pairs", **{f"found_{a}": f"{a} degrees" for a in ANGLES}}
 PROTOCOLS = {"viewpoint": Protocol(), "unit viewpoint": Protocol(codes="unit")}
 ENDS, KEPT = ("first", "last"), ("grad_sr", "grad_cl", "grad_sl", "code_norm")  # of these epochs
-NOT_LISTED = ("protocol", "deciding train rank-1", *DECIDING, *FOUND)  # in runs.csv
+SIDES = ("queries", "gallery", "junk")
+NOT_LISTED = (  # in runs.csv
+    *("protocol", "direction", "unit mAP_market", "deciding train rank-1"),
+    *(*SIDES, *DECIDING, *FOUND),
+)
 LIKELY = "likely reading"
 # Keys in which runs may differ and still be of the default reading.
 NOT_CHOICES = frozenset(
@@ -58,9 +62,11 @@ def start_words(config: dict) -> str:
 
 
 def record(run: Run) -> dict:
-    """One run's config, scores, viewpoint grids, scores by epoch, and provenance."""
-    arrays = run.scored_arrays(DIRECTION, orientations=True)
-    grids = {name: viewpoint_grid(*arrays, protocol) for name, protocol in PROTOCOLS.items()}
+    """One run's config, scores, scores by epoch, and provenance.
+
+    Also its viewpoint grids, or, where the data define the split, the numbers of queries and of
+    gallery images, and how many of the latter are junk.
+    """
     history = run.history.drop(columns="seconds")
     columns = [f"{codes}_{score}" for codes in ("test", "unit") for score in ("rank-1", "mAP")]
     ends = {"first": history.iloc[0].dropna(), "last": history.iloc[-1].dropna()}
@@ -68,19 +74,33 @@ def record(run: Run) -> dict:
         "config_digest": run.config.digest(),
         "config": run.config.model_dump(mode="json"),
         "metrics": run.metrics,
-        **{name: _short(grid) for name, grid in grids.items()},
+        **(_sides(run) if GIVEN in run.directions else _grids(run)),
         "scores by epoch": _short(history[["epoch", *columns]].dropna()),
         "history": {when: _short(values) for when, values in ends.items()},
         "manifest": run.manifest,
     }
 
 
+def _sides(run: Run) -> dict:
+    query, gallery = run.query_gallery(GIVEN)
+    sizes = len(query["pids"]), len(gallery["pids"]), int((gallery["pids"] == -1).sum())
+    return {"sides": dict(zip(SIDES, sizes, strict=True))}
+
+
+def _grids(run: Run) -> dict:
+    arrays = run.scored_arrays(DIRECTION, orientations=True)
+    return {
+        name: _short(viewpoint_grid(*arrays, protocol)) for name, protocol in PROTOCOLS.items()
+    }
+
+
 def collect_records(results: list[Path], out: Path) -> list[Path]:
     """Write one small JSON record for each completed run under the folders `results`.
 
-    A CSV file of the same name has one line per query of the last epoch: the name of its image, the
-    camera direction, and, for raw and for unit codes, AP and the rank of the first match. A failed
-    run has no scores and leaves no record; a warning names it and why it failed.
+    A CSV file of the same name has one line per query of the last epoch: the name of its image and
+    the camera direction (its person, where the data define the split), and, for raw and for unit
+    codes, AP and the rank of the first match. A failed run has no scores and leaves no record; a
+    warning names it and why it failed.
 
     Raises:
         ValueError: there is no completed run.
@@ -94,8 +114,12 @@ def collect_records(results: list[Path], out: Path) -> list[Path]:
         if run.failed:
             warnings.warn(f"{folder} failed and leaves no record: {run.failed}", stacklevel=2)
             continue
-        if "B->A" not in run.directions or len(run.directions) > 2 or not is_oriented(run):
-            text = "a record requires exactly two cameras and a known orientation of every image"
+        pair = "B->A" in run.directions and len(run.directions) == 2
+        if not (GIVEN in run.directions or (pair and is_oriented(run))):
+            text = (
+                "a record requires exactly two cameras and a known orientation of every image, or "
+                "a split that the data define"
+            )
             warnings.warn(f"no record written for {folder}: {text}", stacklevel=2)
             continue
         config = run.config
@@ -112,7 +136,8 @@ def _queries(run: Run) -> str:
     forms = {"AP": "{:.5f}", "first_match": "{:.0f}"}  # digits that count, and whole ranks
     forms |= {f"unit_{name}": form for name, form in forms.items()}
     cells = {name: run.queries[name].map(form.format) for name, form in forms.items()}
-    return run.queries[["name", "direction"]].assign(**cells).to_csv(index=False)
+    about = ["pid"] if GIVEN in run.directions else ["name", "direction"]
+    return run.queries[about].assign(**cells).to_csv(index=False)
 
 
 def read_records(folder: str | Path) -> pd.DataFrame:
@@ -127,7 +152,9 @@ def read_records(folder: str | Path) -> pd.DataFrame:
         threads.
         Scores of the last epoch: "rank-1", ...; "both rank-1", ... over both camera directions;
         "B->A rank-1"; "train rank-1" of the training persons; "mAP_market" by Market-1501's
-        trapezoids; "unit rank-1", ... of codes divided by their L2 norm, where recorded. Means
+        trapezoids; "unit rank-1", ... of codes divided by their L2 norm, where recorded. All are
+        of `direction`, the one that tables show; queries, gallery, junk: its numbers of images,
+        where the data define the split; scores of directions that there are not are NaN. Means
         over the last scored epochs: "last epochs rank-1", "unit last epochs rank-1", ....
         `DECIDING` and "deciding train rank-1" repeat those of the reading's own codes.
         near_0, ..., near_180: the mean distance between codes of one person whose views differ by
@@ -171,7 +198,7 @@ def _line(path: Path) -> dict:
     kind = "unit " if reading and "unit" in metrics else ""  # the codes that the reading compares
     scores |= {name: scores[f"{kind}{LAST} {score}"] for name, score in DECIDING.items()}
     scores["deciding train rank-1"] = scores[f"{kind}train rank-1"]
-    grid = content.get(f"{kind}viewpoint", content["viewpoint"])
+    grid = content.get(f"{kind}viewpoint", content.get("viewpoint"))
     network = [config["backbone"], start_words(config), reading or f"{config['epochs']} epochs"]
     if config.get("train_persons"):
         network.append(f"{config['train_persons']} training persons")
@@ -186,7 +213,9 @@ def _line(path: Path) -> dict:
         **config,
         **{key: manifest[key] for key in ("seconds", "device", "threads")},
         **{name: 100 * value for name, value in scores.items()},
-        **_by_angle(grid),
+        **(_by_angle(grid) if grid else dict.fromkeys([*NEAR, *FOUND, "gap", "fall"], np.nan)),
+        **{name: content.get("sides", {}).get(name) for name in SIDES},
+        "direction": main_direction(metrics["test"]),
         "protocol": metrics["protocol"],
         **ends,
     }
@@ -194,17 +223,17 @@ def _line(path: Path) -> dict:
 
 def _scores(metrics: dict) -> dict[str, float]:
     """A record's scores as fractions, under the names of `read_records`."""
-    test = metrics["test"]
-    scores = {name: test[DIRECTION][name] for name in SCORES}
-    scores |= {f"both {name}": test["both"][name] for name in SCORES}
-    scores |= {f"B->A {name}": test["B->A"][name] for name in ("rank-1", "mAP")}
-    scores["mAP_market"] = test[DIRECTION]["mAP_market"]
+    test, main = metrics["test"], main_direction(metrics["test"])
+    scores = {name: test[main][name] for name in SCORES}
+    for other, names in ((BOTH, SCORES), ("B->A", ("rank-1", "mAP"))):
+        scores |= {f"{other} {name}": test.get(other, {}).get(name, np.nan) for name in names}
     for kind, part in {"": metrics, "unit ": metrics.get("unit")}.items():
         if part:  # the first records hold scores of raw codes alone
-            scores |= {f"{kind}{name}": part["test"][DIRECTION][name] for name in SCORES}
-            last = part["last_epochs"][DIRECTION]
+            scores |= {f"{kind}{name}": part["test"][main][name] for name in SCORES}
+            scores[f"{kind}mAP_market"] = part["test"][main]["mAP_market"]
+            last = part["last_epochs"][main]
             scores |= {f"{kind}{LAST} {name}": last[name] for name in SCORES}
-            scores[f"{kind}train rank-1"] = part["train"][DIRECTION]["rank-1"]
+            scores[f"{kind}train rank-1"] = part["train"][main]["rank-1"]
     return scores
 
 

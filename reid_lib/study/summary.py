@@ -13,9 +13,12 @@ from scipy.stats import t
 from reid_lib.config import PRESETS, Preset, RunConfig
 from reid_lib.engine.files import write_text
 from reid_lib.engine.runs import Run, read_runs, scores_frame
+from reid_lib.engine.sides import GIVEN
 from reid_lib.study import table1, tables
 from reid_lib.study.claims import claims_text
+from reid_lib.study.domains import domains_text
 from reid_lib.study.exploratory import beside_planned
+from reid_lib.study.given import given_report
 from reid_lib.study.records import COMMITTED, DIRECTION, NOT_LISTED, read_records
 
 TEXTS = {  # a file's name -> its text
@@ -54,7 +57,7 @@ def report(frame: pd.DataFrame) -> tuple[dict[str, str], dict]:
     """
     from reid_lib.study import charts, choices  # reid summary needs neither
 
-    table = frame.drop(columns=list(NOT_LISTED)).round(6)
+    table = frame.drop(columns=list(NOT_LISTED), errors="ignore").round(6)
     texts, pictures = {"runs.csv": table.to_csv(index=False)}, {}
     of_scatter = frame.changed.str.contains("gamma=|scatter=")
     varied = frame[~of_scatter]
@@ -78,13 +81,20 @@ def report(frame: pd.DataFrame) -> tuple[dict[str, str], dict]:
 def write_report(folder: Path) -> list[Path]:
     """Write `report` of the records in `folder`/runs into `folder`; returns the files.
 
-    Also writes claims.md (`claims_text`), of these records and of the studies in subfolders.
+    Also writes claims.md (`claims_text`), of these records and of the studies in subfolders, and
+    domains.md (`domains_text`) of the records in `folder`/domains, if there are any. Records of
+    data that define their split have tables of their own (`given_report`).
     """
     from reid_lib import plots
 
     frame = read_records(folder / "runs")
-    texts, pictures = report(frame)
-    claims = claims_text(default_choice_records(folder))
+    if (frame.direction == GIVEN).all():
+        texts, pictures, claims = given_report(frame, folder / "runs"), {}, ""
+    else:
+        texts, pictures = report(frame)
+        claims = claims_text(default_choice_records(folder))
+    if (folder / "domains").is_dir():
+        texts["domains.md"] = domains_text(folder / "domains")
     if claims:
         texts["claims.md"] = claims
     for name, text in texts.items():
