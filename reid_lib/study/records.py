@@ -89,9 +89,7 @@ def _sides(run: Run) -> dict:
 
 def _grids(run: Run) -> dict:
     arrays = run.scored_arrays(DIRECTION, orientations=True)
-    return {
-        name: _short(viewpoint_grid(*arrays, protocol)) for name, protocol in PROTOCOLS.items()
-    }
+    return {name: _short(viewpoint_grid(*arrays, protocol)) for name, protocol in PROTOCOLS.items()}
 
 
 def collect_records(results: list[Path], out: Path) -> list[Path]:
