@@ -217,8 +217,9 @@ def test_a_claim_with_an_underfitted_contrast_has_no_verdict_and_keeps_the_other
 
 def shown(values):
     """A difference with its interval for these persons, as the sentences give it."""
-    low, high = stats.ttest_1samp(values, 0).confidence_interval()
-    return f"{np.mean(values):+.1f} [{low:+.1f}, {high:+.1f}]"
+    ends = stats.ttest_1samp(values, 0).confidence_interval()
+    low, high = (f"{x:+.1f}" if abs(x) >= 0.05 else f"{x:+.2f}" for x in ends)
+    return f"{np.mean(values):+.1f} [{low}, {high}]"
 
 
 def beside(frame):
@@ -263,6 +264,7 @@ def test_the_sentence_beside_the_planned_tests_adapts_to_the_records(tmp_path):
 def test_other_measures_of_claim_3_agree_with_the_committed_records():
     frame = default_choice_records(COMMITTED)
     texts = {text.partition(" (")[0]: text for text in sentences(frame) if text[6] == "3"}
+    claims_table = contrasts(frame)
     assert len(texts) > 3
     for network, part in frame[frame.train_persons.isna()].groupby("network"):
         if f"Claim 3, {network}" not in texts:
@@ -283,7 +285,7 @@ def test_other_measures_of_claim_3_agree_with_the_committed_records():
             wanted += [gains[name].mean(), low, high]
         assert found[:12] == pytest.approx(wanted, abs=0.051), network
         assert found[:6] == pytest.approx(wanted[:6], abs=0.00051)
-        rows = contrasts(frame).query("network == @network and contrast == 'set2 - set1'")
+        rows = claims_table.query("network == @network and contrast == 'set2 - set1'")
         near, fall = (rows[rows.score == name].iloc[0] for name in ("near_0", "rank1_drop"))
         assert f"(nearer at every angle: {near['these persons']}" in text
         assert f"(a smaller drop: {fall['these persons']}" in text

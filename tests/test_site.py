@@ -18,6 +18,7 @@ import pytest
 from conftest import REPOSITORY, write_images
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
+from study_runs import a_run
 from test_page import a_root, ranked
 
 from reid_lib.config import RunConfig, load_preset
@@ -485,7 +486,7 @@ def test_names_from_a_data_set_stay_text(browser, tmp_path):
     figures = root / "figures" / "smoke"
     for figure in ("sheet", "fig1", "fig2", "fig3", "tsne", "viewpoint_angle", "related_losses"):
         drawn(figures / f"{figure}.png", f"Shows the image {HOSTILE} and more.")
-    texts = table_texts(table, f"Note on {HOSTILE}")
+    texts = table_texts(table, f"Note on {HOSTILE}", [a_run()])
     (figures / "table1.html").write_text(texts["html"])
     image = base64.b64encode((figures / "fig3.png").read_bytes()).decode()
     outputs = [

@@ -57,10 +57,11 @@ def claim_contrasts(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         The rows of `contrasts`; kind: "planned tests" or "exploratory, uncorrected"; name: the
-        network in words; paper and than_paper, of the planned
-        tests, and detectable: those of `one_split_differences`.
+        network in words; paper and than_paper, of the planned tests, and detectable: those of
+        `one_split_differences`; verdicts and numbers, of claim 3: those of `viewpoint_measures`.
     """
     table = contrasts(frame)
+    views = viewpoint_measures(frame, table)
     triplet = (table.claim == "2") & table.contrast.str.endswith(", htri")
     table = table[table.claim.isin(["1", "4"]) | (table.score == "gap") | triplet]
     table = table.assign(kind="exploratory, uncorrected").replace({"score": DECIDING})
@@ -79,6 +80,9 @@ def claim_contrasts(frame: pd.DataFrame) -> pd.DataFrame:
     table["than_paper"] = table.than_paper.fillna("")
     pair = "resnet18, resnet50,", "resnet18 compared with resnet50,"
     table["name"] = table.network.str.replace(*pair, regex=False)
+    for words in ("verdicts", "numbers"):
+        own = table.network.map({network: said[words] for network, said in views.items()})
+        table[words] = own.where(table.claim == "3").fillna("")
     return table.sort_values("claim", kind="stable", ignore_index=True)
 
 
@@ -93,13 +97,12 @@ def claim_verdicts(frame: pd.DataFrame) -> pd.DataFrame:
         Indexed by claim: network, name, kind, splits (in words), unfitted, "these persons" and "new
         persons" (verdicts), parts: the contrasts by verdict; for claim 3, the other measures too.
     """
-    lines, views = [], viewpoint_measures(frame)
+    lines = []
     for (claim, network), part in claim_contrasts(frame).groupby(["claim", "network"], sort=False):
         line = {"claim": claim, "network": network, "unfitted": _runs(part)}
-        line |= {"name": part.name.iloc[0], "kind": part.kind.iloc[0], "parts": _parts(part)}
+        line |= {"name": part.name.iloc[0], "kind": part.kind.iloc[0]}
+        line["parts"] = _parts(part) + part.verdicts.iloc[0]
         line["splits"] = splits_words(part.split_list.dropna().iloc[0])
-        if claim == "3":
-            line["parts"] += views.get(network, {}).get("verdicts", "")
         for estimand in ESTIMANDS:
             said = sorted(set(part[estimand]))
             line[estimand] = next(s for first in WORST for s in said if s.startswith(first))
@@ -117,6 +120,7 @@ def claims_text(frame: pd.DataFrame) -> str:
         rows = table[table.index == claim].to_dict("records")
         line = {"claim": f"{claim}: {words}", "verdict": "<br>".join(map(_short, rows))}
         line |= {"what could overturn it": OVERTURN[claim] if rows else ""}
+        line |= {"comparisons": "<br>".join(map(_full, rows))}
         lines.append(line)
     cells = pd.DataFrame(lines).set_index("claim").replace({"verdict": {"": "not measured"}})
     points = "\n".join(f"- {text}" for text in sentences(frame))
@@ -145,9 +149,15 @@ def _parts(part: pd.DataFrame) -> str:
 
 
 def _short(said: dict) -> str:
-    """A claim's verdict on one network at a glance."""
-    words = verdict_words(said, "**{}**") + said["parts"]
-    text = f"{said['name']} ({said['kind']}, {said['splits']}): {words}"
+    """A claim's verdict on one network at a glance; its parts, where they were planned."""
+    parts = said["parts"] if said["kind"] == "planned tests" else ""
+    return f"{said['name']} ({said['splits']}): {verdict_words(said, '**{}**')}{parts}"
+
+
+def _full(said: dict) -> str:
+    """The comparisons behind a claim's verdict on one network."""
+    words = said["parts"].removeprefix(". ") or verdict_words(said)
+    text = f"{said['name']} ({said['kind']}): {words}"
     return text + (f". Underfitted: {said['unfitted']}" if said["unfitted"] else "")
 
 
@@ -180,18 +190,15 @@ def _power(rows: pd.DataFrame) -> str:
 
 def sentences(frame: pd.DataFrame) -> list[str]:
     """What was measured of each claim on each network: numbers and verdicts from the records."""
-    texts, views = [], viewpoint_measures(frame)
-    for (claim, network), rows in claim_contrasts(frame).groupby(["claim", "network"], sort=False):
+    texts = []
+    for (claim, _), rows in claim_contrasts(frame).groupby(["claim", "network"], sort=False):
         parts = []
         for contrast, part in rows.groupby("contrast", sort=False):
             numbers = f" = {_measured(part)}" if part.splits.iloc[0] else ""
             parts.append(f"{subject(contrast)}{numbers}: {verdict_words(part.iloc[0])}")
         which, kind = splits_words(rows.split_list.dropna().iloc[0]), rows.kind.iloc[0]
         text = f"Claim {claim}, {rows.name.iloc[0]} ({kind}, {which}): {'; '.join(parts)}."
-        if claim in "14":
-            text += _power(rows)
-        if claim == "3":
-            text += views.get(network, {}).get("numbers", "")
+        text += _power(rows) + rows.numbers.iloc[0]
         unfitted, more = _runs(rows), beside_planned(frame) if kind == "planned tests" else ""
         text += f" Underfitted runs: {unfitted}." if unfitted else ""
         text += f"\n  - {more}" if more else ""

@@ -12,7 +12,6 @@ from reid_lib.study.statistics import (
     ESTIMANDS,
     PLANNED,
     PRIMARY_SCORES,
-    contrasts,
     differences,
     pairs_of,
     planned,
@@ -66,16 +65,18 @@ def _both(table: pd.DataFrame) -> list[str]:
     return texts
 
 
-def viewpoint_measures(frame: pd.DataFrame) -> dict[str, dict[str, str]]:
+def viewpoint_measures(frame: pd.DataFrame, table: pd.DataFrame) -> dict[str, dict[str, str]]:
     """Measures of claim 3 other than the gap, set 2 against set 1, in words.
 
+    Args:
+        frame: what `read_records` returns.
+        table: its `contrasts`.
     Returns:
         Network -> "verdicts" and "numbers": of the relative distance at every angle, and of the
         drop of rank-1 from equal to opposite views; the numbers also of rank-1 at 180 degrees.
     """
     plain = frame[(frame.changed == "") & frame.train_persons.isna()]
-    table, texts = contrasts(frame), {}
-    table = table[table.contrast == "set2 - set1"].set_index("score")
+    texts, table = {}, table[table.contrast == "set2 - set1"].set_index("score")
     for network, part in plain.groupby("network", sort=False):
         own = table[table.network == network]
         if not {"near_0", "near_180", "rank1_drop"} <= set(own.index):

@@ -211,7 +211,9 @@ def _line(path: Path) -> dict:
         **config,
         **{key: manifest[key] for key in ("seconds", "device", "threads")},
         **{name: 100 * value for name, value in scores.items()},
-        **(_by_angle(grid) if grid else dict.fromkeys([*NEAR, *FOUND, "gap", "fall"], np.nan)),
+        **(
+            _by_angle(grid) if grid else dict.fromkeys([*NEAR, *FOUND, "gap", "rank1_drop"], np.nan)
+        ),
         **{name: content.get("sides", {}).get(name) for name in SIDES},
         "direction": main_direction(metrics["test"]),
         "protocol": metrics["protocol"],

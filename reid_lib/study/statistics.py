@@ -189,9 +189,9 @@ def not_fitted(*parts: pd.DataFrame) -> str:
     Returns:
         Backbone, setting, splits and this rank-1, the runs separated by "; ". "" for none.
     """
-    low = [part[part["deciding train rank-1"] < FITTED] for part in parts]
-    texts = []
-    runs = pd.concat(low).drop_duplicates("record")
+    columns = ["record", "backbone", "setting", "split", "deciding train rank-1"]
+    runs, texts = pd.concat([part[columns] for part in parts]).drop_duplicates("record"), []
+    runs = runs[runs["deciding train rank-1"] < FITTED]
     for (backbone, setting), part in runs.groupby(["backbone", "setting"], sort=False):
         ends = part["deciding train rank-1"].agg(["min", "max"]).map("{:.1f} %".format)
         words = f"{backbone} {setting}, {splits_words(listed(part.split))}"
