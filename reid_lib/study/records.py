@@ -28,6 +28,7 @@ DECIDING = {"deciding rank-1": "rank-1", "deciding mAP": "mAP"}
 ANGLES = (0, 45, 90, 135, 180)
 NEAR = {f"near_{degrees}": degrees for degrees in ANGLES}
 FOUND = {"found_all": "all pairs", **{f"found_{a}": f"{a} degrees" for a in ANGLES}}
+BY_ANGLE = *NEAR, *FOUND, "gap", "rank1_drop"
 PROTOCOLS = {"viewpoint": Protocol(), "unit viewpoint": Protocol(codes="unit")}
 ENDS, KEPT = ("first", "last"), ("grad_sr", "grad_cl", "grad_sl", "code_norm")  # of these epochs
 SIDES = ("queries", "gallery", "junk")
