@@ -354,7 +354,8 @@ def load_preset(
     path = Path(preset) if str(preset).endswith((".yaml", ".yml")) else PRESETS / f"{preset}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.yaml")))
-        raise ValueError(f"no preset {str(preset)!r}; known: {known}, or the path of a .yaml file")
+        wrong = f"{path} does not exist" if path == Path(preset) else f"no preset {str(preset)!r}"
+        raise ValueError(f"{wrong}; known: {known}, or the path of a .yaml file")
     content, recipe, rows = read_preset(path)
     content = {"name": name or path.stem, **content}
     for key, file in (("data", data), ("weights", weights), ("persons", persons)):
@@ -364,7 +365,9 @@ def load_preset(
         try:
             content["splits"] = tuple(int(split) for split in str(splits).split(","))
         except ValueError:
-            raise ValueError(f"SPLITS is {splits!r}; expected numbers such as 0,1,2") from None
+            content["splits"] = (-1,)
+        if min(content["splits"]) < 0:
+            raise ValueError(f"SPLITS is {splits!r}; expected numbers from 0 such as 0,1,2")
     content["rows"] = tuple(
         validated(RunConfig, {**recipe, **row}, path.name, row, number)
         for number, row in enumerate(rows, 1)

@@ -257,6 +257,9 @@ WRONG = [
     (("start: random", "start: file"), [], "WEIGHTS is None"),
     (("tiny", "tiny"), ["--data", "nowhere"], "is not a folder"),
     (("tiny", "tiny"), ["--splits", "x"], "SPLITS is 'x'"),
+    (("tiny", "tiny"), ["--splits=-1"], "SPLITS is '-1'; expected numbers from 0"),
+    (("tiny", "tiny"), ["--weights", "nofile"], "nofile, which does not exist"),
+    (("tiny", "tiny"), ["--persons", "nofile"], "nofile; expected a JSON file"),
 ]
 
 

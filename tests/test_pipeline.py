@@ -259,7 +259,7 @@ WRONG = [
     (["PRESET=nosuch"], "no preset 'nosuch'; known: "),
     (["PRESET=pku"], "preset pku needs the folder of the images (DATA=...)"),
     (["DATA=/nonexistent"], "/nonexistent is not a folder"),
-    (["SPLITS=x"], "SPLITS is 'x'; expected numbers such as 0,1,2"),
+    (["SPLITS=x"], "SPLITS is 'x'; expected numbers from 0 such as 0,1,2"),
     (["PRESET=pku", "DATA=images", "WEIGHTS=/nonexistent"], "looked for /nonexistent"),
     (["DATA=empty"], "no image named personId_cameraId_orientationId.png"),
     (

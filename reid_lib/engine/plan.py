@@ -147,6 +147,8 @@ def check_start(config: RunConfig, weights: Path | None) -> None:
                 f"no ImageNet weights for {config.backbone}: looked for {wanted}; download "
                 "torchvision's or timm's file and pass it or its folder as WEIGHTS"
             )
+    elif weights is not None and not weights.exists():
+        raise ValueError(f"WEIGHTS is {weights}, which does not exist; expected a weights file")
 
 
 def check_plan(preset: Preset, results: str | Path) -> None:
@@ -156,12 +158,13 @@ def check_plan(preset: Preset, results: str | Path) -> None:
         ValueError: missing data or weights, or too few images for a run; named in one sentence.
         BlockingIOError: another process writes these results; it is named.
     """
+    persons = chosen_persons(preset.persons)
     if isinstance(preset.data, Embedded):
         views = itertools.product(range(preset.data.persons), (1, 2), ORIENTATIONS)
         index = pd.DataFrame(list(views), columns=["pid", "camid", "orientation"])
     else:
         _, index, _ = scan_images(data_folder(preset, ""))
-        index = only_persons(index, chosen_persons(preset.persons))
+        index = only_persons(index, persons)
     check_unlocked(Path(results) / preset.name)
     for row, split in preset.runs:
         check_start(preset.row(row), preset.weights)

@@ -94,7 +94,8 @@ def read_codes_file(file: str | Path) -> dict[str, np.ndarray]:
         with np.load(file, allow_pickle=False) as archive:
             content = {name: np.asarray(archive[name]) for name in wanted}
     except (OSError, ValueError, KeyError, EOFError) as error:
-        raise ValueError(f"{file} was not written by `reid encode` ({error})") from None
+        what = "" if "allow_pickle" in str(error) else f" ({error})"  # its advice would be unsafe
+        raise ValueError(f"{file} was not written by `reid encode`{what}") from None
     except Exception as error:  # zipfile's own errors for a damaged archive
         raise ValueError(f"{file} is damaged ({error}); encode the folder again") from None
     names, codes = content["names"], content["codes"]
