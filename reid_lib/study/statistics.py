@@ -112,7 +112,7 @@ def differences(pairs: Pairs, columns: Sequence[str]) -> pd.DataFrame:
         One row per pair and score: the labels; score; splits (how many), split_list (`listed`),
         values (each split's difference), their mean `difference` and standard deviation `sd`; low,
         high and p for new persons; these_low, these_high and these_p for these (NaN below two
-        splits); splits_above_zero: how many splits' differences are; unfitted (`not_fitted`).
+        splits); splits_above_zero, a number of splits; unfitted (`not_fitted`).
     """
     lines = []
     for labels, better, worse in pairs:
