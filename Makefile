@@ -63,7 +63,7 @@ setup: .venv/requirements.lock
 reproduce: setup
 	@$(VENV)/reid resolve '$(PRESET)' $(OPTIONS) --check
 	@$(RESOLVE) $(VENV)/reid resolve '$(PRESET)' $(OPTIONS) $(if $(RETRAIN),--retrain)
-	@trap 'echo "make reproduce: interrupted; finished runs and epochs are kept: the same command goes on" >&2; \
+	@trap 'echo "make reproduce: interrupted; completed runs and epochs are kept: the same command goes on" >&2; \
 	  exit 130' INT; \
 	  $(VENV)/snakemake --profile '$(PROFILE)' --nolock $(SNAKEMAKE) --config preset='$(PRESET)' $(CONFIG)
 	@$(VENV)/reid summary '$(PRESET)' $(OPTIONS)
