@@ -21,7 +21,7 @@ from reid_lib.engine.runs import Run, read_run
 from reid_lib.engine.sides import main_direction
 from reid_lib.metrics import Protocol
 from reid_lib.retrieval.encoders import DRAWN, DRAWN_FILE, open_encoder
-from reid_lib.retrieval.evaluate import evaluate_data
+from reid_lib.retrieval.evaluate import encode_data, evaluate_data
 
 SCORES, CARD = (DRAWN_FILE.with_name(name) for name in ("scores.json", "README.md"))
 PROTOCOL = Protocol(unmatched="drop")
@@ -101,7 +101,7 @@ def scores_of(label: str, data: Path, weights: dict[str, str]) -> list[dict]:
     """One line per network: its scores on a data set, as fractions."""
     lines = []
     for name, file in weights.items():
-        results = evaluate_data(open_encoder(file), data, PROTOCOL)
+        results = evaluate_data(encode_data(open_encoder(file), data), PROTOCOL)
         direction = main_direction(results)
         found = results[direction]
         counts = {"direction": direction, "queries": int((found.per_query["matches"] > 0).sum())}

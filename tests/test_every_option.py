@@ -183,7 +183,7 @@ def test_the_setting_aligned_ranks_by_the_global_code_alone(tiny, tmp_path, smal
     assert striped.shape[1] == 4 * 6 and run.codes["codes"].shape[1] == 6
     wanted = striped.view(-1, 6, 4).mean(2)
     assert np.allclose(run.codes["codes"], wanted.numpy(), atol=1e-6)
-    with pytest.raises(ValueError, match="stripes is 1, expected 2, 4 or 8"):
+    with pytest.raises(ValueError, match="requires stripes 2, 4 or 8, found 1"):
         rival(tiny, "aligned", stripes=1)
 
 

@@ -217,7 +217,9 @@ def test_a_sheet_has_a_line_per_camera_and_white_where_a_view_is_missing(tmp_pat
     (data / "001_2_3.png").unlink()
     index = read_images(data)
     views = person_views(index, 1)
-    assert views["images"].shape == (3, 8, 48, 24, 3) and views["cameras"] == [1, 2, 5]
+    assert views["images"].shape == (3, 8, 48, 24, 3) and [
+        name[-2] for name in views["cameras"]
+    ] == ["1", "2", "5"]
     assert (views["images"][1, 2] == 255).all() and not (views["images"][1, 3] == 255).all()
     unknown = person_views(index.assign(orientation=0)[index.orientation < 5], 1)
     assert unknown["images"].shape == (3, 4, 48, 24, 3) and unknown["columns"] == "images"

@@ -303,8 +303,8 @@ def test_a_refused_checkpoint_is_kept_named_and_not_used(tiny, tmp_path, capsys)
     config, index, pixels = tiny
     whole = fit(config, index, pixels, tmp_path / "whole", progress="none")
     cases = {
-        "another configuration": (identity(changed(config, seed=1)), {}),
-        "another data": (identity(changed(config, data_sha256="0" * 64)), {}),
+        "differs: configuration": (identity(changed(config, seed=1)), {}),
+        "differs: data, configuration": (identity(changed(config, data_sha256="0" * 64)), {}),
         "'net'": (identity(config), {"progress": {}}),
     }
     for number, (reason, (kept, content)) in enumerate(cases.items()):

@@ -202,7 +202,7 @@ def test_only_the_order_of_precomputed_distances_counts():
     "distances, message",
     [
         (np.zeros(4), r"distances has shape \(4,\)"),
-        (np.array([[0.0, 1], [np.nan, 2]]), "distances are not finite, first in row 1"),
+        (np.array([[0.0, 1], [np.nan, 2]]), "distances contain NaN or infinity, first in row 1"),
         (np.zeros((2, 3)), r"g_pids has shape \(2,\); expected \(3,\)"),
     ],
 )

@@ -105,7 +105,7 @@ def test_the_history_holds_each_term_its_gradient_norm_and_the_code_norm(
     assert history.lr.tolist() == [2e-4, 2e-4]
     assert history["test_rank-1"].notna().tolist() == [False, True]
     if row == "set3":
-        total = losses.total_loss(history.l_sr, history.l_cl, history.l_sl, 5e-5, 1e-6)
+        total = history.l_sr + 5e-5 * history.l_cl - 1e-6 * history.l_sl  # Eq. 4
         assert history.loss.to_numpy() == pytest.approx(total.to_numpy(), rel=1e-4)
 
 
@@ -203,7 +203,7 @@ def test_a_failed_run_stops_neither_the_others_nor_the_table(
     assert [bool(run.failed) for run in runs] == [False, True]
     table = table1(runs)
     assert table.loc["set3", "measured"].isna().all()
-    text = table_texts(table, "note")
+    text = table_texts(table, "note", runs)
     assert "| set3 | failed | failed | failed | failed | failed |" in text["md"]
     assert text["html"].count("failed") == text["tex"].count("failed") == 5
 
@@ -220,7 +220,7 @@ def test_a_reranked_column_exists_only_with_the_option(tiny, tmp_path):
     assert "re-ranked" not in table1([usual])
     assert table1([run])["re-ranked"].columns.tolist() == ["rank-1", "mAP"]
     assert "paper" not in table1([run])["re-ranked"]
-    assert "re-ranked mAP" in table_texts(table1([run]), "note")["md"]
+    assert "re-ranked mAP" in table_texts(table1([run]), "note", [run])["md"]
 
 
 def test_pixels_above_the_budget_are_trained_on_from_the_disk(tiny, tmp_path, monkeypatch):

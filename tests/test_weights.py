@@ -17,7 +17,7 @@ from reid_lib.model import ReIDNet, encode
 from reid_lib.retrieval import encoders
 from reid_lib.retrieval.encode import read_codes_file
 from reid_lib.retrieval.encoders import DRAWN_FILE, open_encoder
-from reid_lib.retrieval.evaluate import evaluate_data, scores_text
+from reid_lib.retrieval.evaluate import encode_data, evaluate_data, scores_text
 from reid_lib.retrieval.export import TOLERANCE, export_half
 
 sys.path.insert(0, str(REPOSITORY / "benchmarks"))
@@ -51,7 +51,9 @@ def test_without_weights_a_folder_is_encoded_and_ranked_by_those_of_the_package(
 
 def test_evaluate_takes_them_by_name(folder, capsys):
     assert main(["evaluate", "drawn", "--data", str(folder)]) == 0
-    assert capsys.readouterr().out.strip() == scores_text(evaluate_data(open_encoder(), folder))
+    assert capsys.readouterr().out.strip() == scores_text(
+        evaluate_data(encode_data(open_encoder(), folder))
+    )
 
 
 @pytest.mark.slow
@@ -163,7 +165,7 @@ def test_the_scores_of_the_card_are_those_of_evaluate(small, preset_file, tmp_pa
             drawn.main()
         patch.setattr(drawn, "START", sha256(start))
         drawn.main()
-        whole = evaluate_data(open_encoder("drawn"), images)["A->B"].scores()
+        whole = evaluate_data(encode_data(open_encoder("drawn"), images))["A->B"].scores()
         found = json.loads((tmp_path / "SCORES").read_text())
         assert (tmp_path / "CARD").read_text() == drawn.card(found)
     assert [line["weights"] for line in found["scores"]] == ["ImageNet", "drawn"] * 3
