@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import REPOSITORY, small_backbone, write_images
@@ -21,8 +22,8 @@ from reid_lib.retrieval.encoders import open_encoder
 from reid_lib.retrieval.evaluate import encode_data, evaluate_data, own_test_images
 from reid_lib.study import domains
 from reid_lib.study.claims import compare, query_scores
-from reid_lib.study.given import given_report
-from reid_lib.study.records import SIDES, collect_records, read_records
+from reid_lib.study.given import given_report, table_text
+from reid_lib.study.records import SIDES, collect_records, read_records, record
 from reid_lib.study.summary import write_report
 from reid_lib.training import fit
 
@@ -74,6 +75,9 @@ def test_a_record_counts_queries_gallery_and_junk(trained, records):
     wanted = run.metrics["unit"]["test"]["query->gallery"]
     for column, score in (("unit mAP", "mAP"), ("unit mAP_market", "mAP_market")):
         assert line[column] == pytest.approx(100 * wanted[score])
+    pids = run.codes["pids"]
+    run.codes["pids"] = np.where(pids == 0, -1, pids)  # the distractor is now junk too
+    assert record(run)["sides"] == {"queries": 8, "gallery": 51, "junk": 2}
     assert line["both mAP"] != line["both mAP"] and line["found_all"] != line["found_all"]  # NaN
 
 
@@ -87,6 +91,13 @@ def test_tables_show_scores_and_paired_differences_with_intervals_over_persons(r
     (line,) = [line for line in texts["table.md"].splitlines() if line.startswith("| set2")]
     assert f"{frame['unit mAP']['set2']:.1f} [{low:.1f}, {high:.1f}]" in line
     assert "8 queries of 4 test persons" in texts["table.md"]
+    names = ["rank-1", "mAP", "rank-10", "mAP_market", "train rank-1"]
+    names = [f"unit {name}" for name in names] + ["rank-1", "rank-10", "mAP", "mAP_market"]
+    numbered = frame.reset_index().assign(**dict(zip(names, range(10, 19), strict=True)))
+    text = table_text(numbered, dict(zip(frame.record, queries.values(), strict=True)))
+    (other,) = [line for line in text.splitlines() if line.startswith("| set2")]
+    shown = [cell.split(" ")[0] for cell in other.strip("| ").split(" | ")[-9:]]
+    assert shown == [f"{number}.0" for number in range(10, 19)]
     change = paired_test(queries["set1"], queries["set2"], ["mAP"]).loc["mAP"]
     (line,) = [line for line in texts["differences.md"].splitlines() if "set2 - set1" in line]
     assert f"{change.difference:+.1f} [{change.low:+.1f}, {change.high:+.1f}]" in line
@@ -164,8 +175,10 @@ def test_a_network_is_scored_on_a_splits_test_persons_of_other_data(network, tmp
     assert main([*words, "--record", str(tmp_path / "domains")]) == 0
     file = capsys.readouterr().out.splitlines()[-1]
     content = json.loads((tmp_path / "domains" / file.rpartition("/")[2]).read_text())
-    wanted = evaluate_data(scored, UNIT)["A->B"].scores()
-    assert content["unit"] == pytest.approx(wanted)
+    wanted = evaluate_data(scored, UNIT)["A->B"]
+    assert content["unit"] == pytest.approx(wanted.scores())
+    limits = bootstrap(wanted.per_query, ["AP"]).loc["AP", ["low", "high"]]
+    assert content["interval"]["mAP"] == pytest.approx(limits.tolist(), abs=1e-6)
     assert content["scored"] == {"persons": 3, "queries": 24, "gallery": 24, "junk": 0}
 
 
