@@ -1,6 +1,7 @@
 """Small data sets and configs that the tests share."""
 
 import os
+import signal
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from torch import nn
 from reid_lib import model, training
 
 os.environ.setdefault("MPLBACKEND", "agg")
+# A shell's background job ignores Ctrl-C and hands that down to the processes that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
