@@ -1,6 +1,6 @@
 """Metadata in the Croissant format, for synthetic images and for tables of records.
 
-Catalogues of data sets read it. Version 1.0 (http://mlcommons.org/croissant/1.0), written and
+Catalogues of data sets read it. Version 1.0 (`http://mlcommons.org/croissant/1.0`), written and
 validated by `mlcroissant`.
 """
 
