@@ -126,8 +126,9 @@ def slurm(tmp_path_factory):
 
 def reid(folder, *words):
     command = [sys.executable, "-m", "reid_lib", *map(str, words)]
+    inherited = environment(folder) | {"OMP_NUM_THREADS": "1"}  # as a job of one core has
     done = subprocess.run(
-        command, cwd=folder, env=environment(folder), capture_output=True, text=True, check=False
+        command, cwd=folder, env=inherited, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 
