@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
 
 from reid_lib.engine.layouts import gives_split
 from reid_lib.engine.preset_files import read_preset, validated
@@ -302,7 +302,7 @@ class Preset(_Frozen):
     data: Embedded | Path | None
     weights: Path | None = None
     persons: Path | None = None
-    splits: tuple[int, ...] = Field((0,), min_length=1)
+    splits: tuple[NonNegativeInt, ...] = Field((0,), min_length=1)
     rows: tuple[RunConfig, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -363,11 +363,12 @@ def load_preset(
             content[key] = Path(file).expanduser().resolve()
     if splits not in (None, ""):
         try:
-            content["splits"] = tuple(int(split) for split in str(splits).split(","))
+            numbers = tuple(int(split) for split in str(splits).split(","))
         except ValueError:
-            content["splits"] = (-1,)
-        if min(content["splits"]) < 0:
+            numbers = ()
+        if min(numbers, default=-1) < 0:
             raise ValueError(f"SPLITS is {splits!r}; expected numbers from 0 such as 0,1,2")
+        content["splits"] = numbers
     content["rows"] = tuple(
         validated(RunConfig, {**recipe, **row}, path.name, row, number)
         for number, row in enumerate(rows, 1)

@@ -257,6 +257,7 @@ WRONG = [
     (("start: random", "start: file"), [], "WEIGHTS is None"),
     (("tiny", "tiny"), ["--data", "nowhere"], "is not a folder"),
     (("tiny", "tiny"), ["--splits", "x"], "SPLITS is 'x'"),
+    (("data:", "splits: [-1]\ndata:"), [], "splits.0: Input should be greater than or equal to 0"),
     (("tiny", "tiny"), ["--splits=-1"], "SPLITS is '-1'; expected numbers from 0"),
     (("tiny", "tiny"), ["--weights", "nofile"], "nofile, which does not exist"),
     (("tiny", "tiny"), ["--persons", "nofile"], "nofile; expected a JSON file"),

@@ -28,7 +28,7 @@ DECIDING = {"deciding rank-1": "rank-1", "deciding mAP": "mAP"}
 ANGLES = (0, 45, 90, 135, 180)
 NEAR = {f"near_{degrees}": degrees for degrees in ANGLES}
 FOUND = {"found_all": "all pairs", **{f"found_{a}": f"{a} degrees" for a in ANGLES}}
-BY_ANGLE = *NEAR, *FOUND, "gap", "rank1_drop"
+BY_ANGLE = *NEAR, *FOUND, "gap", "rank1_drop"  # the columns of `_by_angle`
 PROTOCOLS = {"viewpoint": Protocol(), "unit viewpoint": Protocol(codes="unit")}
 ENDS, KEPT = ("first", "last"), ("grad_sr", "grad_cl", "grad_sl", "code_norm")  # of these epochs
 SIDES = ("queries", "gallery", "junk")
@@ -212,9 +212,7 @@ def _line(path: Path) -> dict:
         **config,
         **{key: manifest[key] for key in ("seconds", "device", "threads")},
         **{name: 100 * value for name, value in scores.items()},
-        **(
-            _by_angle(grid) if grid else dict.fromkeys([*NEAR, *FOUND, "gap", "rank1_drop"], np.nan)
-        ),
+        **(_by_angle(grid) if grid else dict.fromkeys(BY_ANGLE, np.nan)),
         **{name: content.get("sides", {}).get(name) for name in SIDES},
         "direction": main_direction(metrics["test"]),
         "protocol": metrics["protocol"],
